@@ -1,0 +1,94 @@
+"""The panel: many series of different lengths in one flat array.
+
+Legend: N series, T values of all series together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from forecaster.errors import InputError
+from forecaster.frequency import Frequency, IntArray
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Series on a common grid, one after the other in `values`.
+
+    ids: [N] strings or integers, as they were given, each once
+    values: [T] float32; NaN = unobserved (missing, or absent from the table)
+    offsets: [N + 1] int64; series i is `values[offsets[i]:offsets[i + 1]]`
+    start: [N] ordinal of each series' first step on the grid of `freq`
+    phase: [N] where within a step each series sits (see `Frequency`)
+    integer: whether `ds` counts steps instead of being timestamps
+    zone: `UTC` when timestamps had a zone and are kept as UTC instants, otherwise None
+    notes: what was done to the data that its owner should know
+    """
+
+    ids: npt.NDArray[Any]
+    values: FloatArray
+    offsets: IntArray
+    start: IntArray
+    phase: IntArray
+    freq: Frequency
+    integer: bool = False
+    zone: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def n_series(self) -> int:
+        return len(self.ids)
+
+    @property
+    def lengths(self) -> IntArray:
+        """[N] steps of each series, unobserved ones included."""
+        return np.diff(self.offsets)
+
+    @property
+    def ends(self) -> IntArray:
+        """[N] ordinal of each series' last step."""
+        return self.start + self.lengths - 1
+
+    def series(self, index: int) -> FloatArray:
+        """A view of one series' values."""
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+    def select(self, indices: npt.ArrayLike) -> Panel:
+        """A panel of the series at `indices`, in that order; values are copied."""
+        index = np.asarray(indices, np.int64)
+        lengths = self.lengths[index]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        values = np.concatenate([self.series(i) for i in index]) if len(index) else self.values[:0]
+        return Panel(
+            self.ids[index], values, offsets, self.start[index], self.phase[index], self.freq, self.integer, self.zone
+        )
+
+    def future(self, horizon: int) -> npt.NDArray[Any]:
+        """[N, horizon] the timestamps (or steps) that follow each series."""
+        ordinal = self.ends[:, None] + np.arange(1, horizon + 1)
+        return self.freq.from_grid(ordinal, self.phase[:, None], integer=self.integer)
+
+    def timestamps(self, index: int) -> npt.NDArray[Any]:
+        """[length] the timestamps (or steps) of one series."""
+        ordinal = self.start[index] + np.arange(self.lengths[index])
+        return self.freq.from_grid(ordinal, self.phase[index : index + 1], integer=self.integer)
+
+    def require_observations(self) -> None:
+        """Raise unless every series has at least one observed value."""
+        if self.n_series == 0:
+            raise InputError("there is no series in the data", mend="give at least one row")
+        observed = np.add.reduceat(~np.isnan(self.values), self.offsets[:-1]) if len(self.values) else np.zeros(1)
+        empty = np.flatnonzero((self.lengths == 0) | (observed == 0))
+        if len(empty):
+            raise InputError(
+                "no value is observed",
+                series=self.ids[empty[0]],
+                field="y",
+                mend="give at least one number or leave the series out",
+            )

@@ -1,0 +1,111 @@
+"""Settings of a model: one class per concern, saved beside the weights."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+DEFAULT_QUANTILES = (0.005, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.995)
+
+Cell = Literal["gru", "lstm", "rnn"]
+Transform = Literal["log", "identity"]
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, and an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NetworkSettings(Settings):
+    """Architecture of one segment recurrent network. Lengths are in steps."""
+
+    horizon: int = Field(ge=1, le=10_000)
+    """Steps forecast in one pass."""
+
+    context: int = Field(ge=1, le=100_000)
+    """Last steps of a history that the network sees."""
+
+    segment: int = Field(default=1, ge=1)
+    """Steps per recurrent update; 1 is the plain stepwise network. Segments cut the recurrence 20-30 times."""
+
+    season: int = Field(default=1, ge=1)
+    """Dominant season; unobserved steps are filled from the same phase of the season."""
+
+    lags: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Lags whose values the decoder sees for each forecast step; those in the future are moved back by whole lags."""
+
+    highway: int = Field(default=1, ge=1)
+    """Last steps that the linear shortcut to the forecast sees."""
+
+    cell: Cell = "gru"
+    """Recurrent cell."""
+
+    width: int = Field(default=64, ge=1, le=4096)
+    """Units of the recurrent state."""
+
+    layers: int = Field(default=1, ge=1, le=8)
+    """Recurrent layers."""
+
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout in the decoder and between recurrent layers."""
+
+    location: Literal["last", "mean"] = "mean"
+    """What is subtracted from a window: its mean (seasonal data) or its last value (drifting data)."""
+
+    scale: Literal["std", "change"] = "std"
+    """What a window is divided by: its standard deviation, or its mean absolute one-step change."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> NetworkSettings:
+        if self.segment > self.context:
+            raise ValueError(f"segment {self.segment} is longer than context {self.context}")
+        if self.highway > self.context:
+            raise ValueError(f"highway {self.highway} is longer than context {self.context}")
+        if self.lags and max(self.lags) > self.context:
+            raise ValueError(f"lag {max(self.lags)} lies beyond context {self.context}")
+        return self
+
+    @property
+    def output_segments(self) -> int:
+        return -(-self.horizon // self.segment)
+
+    @property
+    def input_segments(self) -> int:
+        return -(-self.context // self.segment)
+
+
+class ModelSettings(Settings):
+    """A forecaster: the transform all members share, and its member networks."""
+
+    freq: str
+    """One step of `ds`, as pandas writes it."""
+
+    season: int = Field(ge=1)
+    """Dominant season in steps; the seasonal naive method and MASE use it."""
+
+    transform: Transform = "identity"
+    """`log` for positive, multiplicative data; a window with a value of zero or less is then left as it is."""
+
+    quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = DEFAULT_QUANTILES
+    """Quantiles that the head gives; others are interpolated."""
+
+    members: tuple[NetworkSettings, ...] = Field(min_length=1)
+    """Networks whose quantiles are averaged."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelSettings:
+        if sorted(set(self.quantiles)) != list(self.quantiles) or 0.5 not in self.quantiles:
+            raise ValueError("quantiles must increase and contain 0.5")
+        if len({member.horizon for member in self.members}) != 1:
+            raise ValueError("all members must have the same horizon")
+        return self
+
+    @property
+    def horizon(self) -> int:
+        return self.members[0].horizon
+
+    @property
+    def context(self) -> int:
+        return max(member.context for member in self.members)

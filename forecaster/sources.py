@@ -1,0 +1,157 @@
+"""Where long-format data comes from, as Arrow record batches that can be read more than once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from forecaster.errors import InputError, NotFound
+
+COLUMNS = ("unique_id", "ds", "y")
+_BATCH_ROWS = 1 << 18
+
+
+@dataclass(frozen=True)
+class Source:
+    """columns: all that the data has; batches: gives the batches (only `COLUMNS`) anew at each call."""
+
+    columns: Sequence[str]
+    batches: Callable[[], Iterator[pa.RecordBatch]]
+
+
+def open_source(source: Any) -> Source:
+    """A path, URL, pyarrow Table, pandas or polars frame, or list of records as a `Source`."""
+    if isinstance(source, (str, Path)):
+        return _open_file(str(source))
+    return _open_table(_to_table(source))
+
+
+def _to_table(source: Any) -> pa.Table:
+    try:
+        if isinstance(source, pa.Table):
+            return source
+        if isinstance(source, (list, tuple)):
+            return pa.Table.from_pylist(list(source))
+        if hasattr(source, "__arrow_c_stream__"):  # pandas, polars, duckdb and other frames
+            return pa.table(source)
+    except (pa.ArrowException, TypeError, AttributeError) as error:
+        raise InputError(
+            f"the records cannot be read ({_first_line(error)})", mend="give one type per column"
+        ) from error
+    raise InputError(
+        f"cannot read data from a {type(source).__name__}",
+        mend="give a path, an Arrow, pandas or polars table, or records",
+    )
+
+
+def _open_table(table: pa.Table) -> Source:
+    table = _drop_pandas_index(table)
+    _require_columns(table.column_names)
+    chosen = table.select(list(COLUMNS))
+    return Source(table.column_names, lambda: iter(chosen.to_batches(max_chunksize=_BATCH_ROWS)))
+
+
+def _drop_pandas_index(table: pa.Table) -> pa.Table:
+    return table.select([name for name in table.column_names if not name.startswith("__index_level_")])
+
+
+def _open_file(path: str) -> Source:
+    name = path.lower().split("?")[0]
+    if name.endswith((".csv", ".csv.gz")):
+        return _open_csv(path, "gzip" if name.endswith(".gz") else None)
+    if name.endswith((".parquet", ".pq")):
+        return _open_parquet(path)
+    if name.endswith((".arrow", ".arrows", ".feather")):
+        return _open_table(_read_arrow(path))
+    raise InputError(f"{path} is not a CSV, Parquet or Arrow file", mend="use .csv, .csv.gz, .parquet or .arrow")
+
+
+def _open_parquet(path: str) -> Source:
+    with _reading(path) as file:
+        columns = pyarrow.parquet.ParquetFile(file).schema_arrow.names
+    _require_columns(columns)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        with _reading(path) as file:
+            reader = pyarrow.parquet.ParquetFile(file, read_dictionary=["unique_id"])
+            yield from reader.iter_batches(batch_size=_BATCH_ROWS, columns=list(COLUMNS))
+
+    return Source(columns, batches)
+
+
+def _open_csv(path: str, compression: str | None) -> Source:
+    # Read as text: a cell that is no date or number can then be named with its series.
+    types = {column: pa.string() for column in COLUMNS}
+    blank = pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=["", "null", "NULL"])
+
+    def reader(file: Any) -> Any:
+        stream = pa.CompressedInputStream(file, compression) if compression else file
+        return pyarrow.csv.open_csv(stream, convert_options=blank)
+
+    with _reading(path) as file, closing(reader(file)) as opened:
+        columns = opened.schema.names
+    _require_columns(columns)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        with _reading(path) as file, closing(reader(file)) as opened:
+            for batch in opened:
+                yield batch.select(list(COLUMNS))
+
+    return Source(columns, batches)
+
+
+def _read_arrow(path: str) -> pa.Table:
+    with _reading(path) as file:
+        data = file.read()
+    opener = pa.ipc.open_file if data[:6] == b"ARROW1" else pa.ipc.open_stream
+    try:
+        return opener(data).read_all()
+    except pa.ArrowException as error:
+        raise InputError(f"{path} cannot be read ({_first_line(error)})", mend="write it as an Arrow stream") from error
+
+
+class _reading:
+    """An open binary file whose failures speak of the path."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __enter__(self) -> Any:
+        try:
+            self._file = fsspec.open(self.path, "rb").open()
+        except FileNotFoundError as error:
+            raise NotFound(f"there is no file {self.path}") from error
+        except (OSError, ImportError, ValueError) as error:
+            raise InputError(f"{self.path} cannot be opened ({_first_line(error)})") from error
+        return self._file
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        self._file.close()
+        if isinstance(error, (pa.ArrowException, EOFError)) or (
+            isinstance(error, OSError) and "gzip" in str(error).lower()
+        ):
+            problem = f"{self.path} cannot be read ({_first_line(error)})"
+            raise InputError(problem, mend="check that the file is whole and of the type its name says") from error
+
+
+def _require_columns(columns: Sequence[str]) -> None:
+    for column in COLUMNS:
+        if column not in columns:
+            found = ", ".join(columns[:12]) or "none"
+            raise InputError(
+                f"the column is missing (found: {found})", field=column, mend="rename the columns to unique_id, ds, y"
+            )
+        if list(columns).count(column) > 1:
+            raise InputError("the column occurs twice", field=column, mend="keep one of them")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

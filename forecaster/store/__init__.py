@@ -1,0 +1,1 @@
+"""What the service and the training share at run time: settings, the job queue, the data sets."""

@@ -1,0 +1,76 @@
+"""Where everything that outlives a process is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _job_database(settings: dict[str, Any]) -> str:
+    return f"sqlite:///{settings['home'] / 'jobs.db'}"
+
+
+def _tracking_database(settings: dict[str, Any]) -> str:
+    return f"sqlite:///{settings['home'] / 'mlflow.db'}"
+
+
+class StoreSettings(BaseSettings):
+    """Read from the environment (`FORECASTER_*`, `MLFLOW_TRACKING_URI`) or from a `.env` file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FORECASTER_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        validate_default=True,
+    )
+
+    home: Path = Path("var")
+    """FORECASTER_HOME: the folder of all that is embedded. Made absolute, so that child processes agree on it."""
+
+    database_url: str = Field(default_factory=_job_database, repr=False)
+    """FORECASTER_DATABASE_URL: the job database, SQLite or PostgreSQL. Kept out of logs: it may hold a password."""
+
+    tracking_uri: str = Field(default_factory=_tracking_database, validation_alias="MLFLOW_TRACKING_URI", repr=False)
+    """MLFLOW_TRACKING_URI: runs and registered models, an MLflow server or its database."""
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().resolve()
+
+    @property
+    def jobs_dir(self) -> Path:
+        """One folder for each job: its spec, checkpoints and log."""
+        return self.home / "jobs"
+
+    @property
+    def models_dir(self) -> Path:
+        """Local copies of the models that are served."""
+        return self.home / "models"
+
+    @property
+    def datasets_dir(self) -> Path:
+        return self.home / "datasets"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def artifacts_dir(self) -> Path:
+        """What MLflow keeps as files when it runs embedded."""
+        return self.home / "artifacts"
+
+    def environment(self) -> dict[str, str]:
+        """The variables from which another process reads these same settings."""
+        return {
+            "FORECASTER_HOME": str(self.home),
+            "FORECASTER_DATABASE_URL": self.database_url,
+            "MLFLOW_TRACKING_URI": self.tracking_uri,
+        }

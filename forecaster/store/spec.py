@@ -1,0 +1,68 @@
+"""What a training job is asked to do."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from forecaster.errors import InputError
+from forecaster.frequency import Frequency
+
+# Names become folders and parts of URLs: no separator, no leading dot.
+_NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+_DIGEST = "[0-9a-f]{4,64}"
+
+NAME = re.compile(_NAME)
+DATASET_REFERENCE = re.compile(f"({_NAME})(?:@({_DIGEST}))?")
+
+
+def _known(freq: str) -> str:
+    try:
+        Frequency.parse(freq)
+    except InputError as error:
+        raise ValueError(str(error)) from error
+    return freq
+
+
+Name = Annotated[str, StringConstraints(pattern=f"^{_NAME}$")]
+DatasetReference = Annotated[str, StringConstraints(pattern=f"^{_NAME}(@{_DIGEST})?$")]
+ModelReference = Annotated[str, StringConstraints(pattern=f"^{_NAME}(@{_NAME}|/[0-9]{{1,9}})?$")]
+SettingName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$", max_length=128)]
+Freq = Annotated[str, StringConstraints(max_length=32), AfterValidator(_known)]
+Scalar = bool | int | float | str | None
+
+
+class JobSpec(BaseModel):
+    """A training job as it is submitted; the same through the API, the command line and a schedule."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    model: Name
+    """The registered model to train."""
+
+    dataset: DatasetReference
+    """`name` (its newest version) or `name@digest`."""
+
+    freq: Freq
+    """What one step of `ds` is, as pandas writes it."""
+
+    horizon: int = Field(ge=1)
+    """Steps to forecast."""
+
+    preset: Literal["fast", "balanced", "best"] = "balanced"
+    """How much time to spend."""
+
+    settings: dict[SettingName, Scalar | list[Scalar]] = {}
+    """Single settings that differ from the preset, by dotted name."""
+
+    warm_start: ModelReference | None = None
+    """A model whose weights to begin with: `name`, `name@alias` or `name/version`."""
+
+    promote: Literal["if-better", "always", "never"] = "if-better"
+    """When the new version becomes the champion."""
+
+    seed: int = Field(default=0, ge=0, lt=2**32)
+
+    started_by: Literal["cli", "api", "schedule"] = "api"

@@ -1,0 +1,147 @@
+"""Settings chosen from the data, its frequency and the horizon alone.
+
+The table of segment, context and lags per season follows what was measured on M4 and the long-horizon sets
+(docs/model.md); everything else is derived from the panel's profile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from forecaster.errors import InputError
+from forecaster.frequency import Frequency
+from forecaster.settings import ModelSettings, NetworkSettings
+from training.profile import Profile
+from training.settings import BacktestSettings, FitSettings, Preset, TrainingSettings
+
+_LONGEST_CONTEXT = 1024
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Segment, context and lags in steps, width of the state, optimiser steps and batch of a balanced fit."""
+
+    segment: int
+    context: int
+    lags: tuple[int, ...]
+    width: int
+    steps: int
+    batch: int
+
+
+_DAY_OF_HOURS = _Shape(24, 336, (24, 48, 168, 336), 96, 1100, 256)
+_SHAPES = {
+    "hourly": _DAY_OF_HOURS,
+    "yearly": _Shape(3, 30, (6, 12), 64, 500, 1024),
+    "quarterly": _Shape(4, 40, (4, 8, 12), 64, 900, 1024),
+    "monthly": _Shape(6, 72, (12, 24, 36), 96, 1000, 768),
+    "weekly": _Shape(13, 156, (13, 52, 104), 64, 800, 512),
+    "daily": _Shape(7, 112, (7, 14, 28), 64, 1000, 768),
+}
+_BUDGET = {"fast": 0.3, "balanced": 1.0, "best": 1.5}
+
+
+def choose_settings(profile: Profile, freq: Frequency, horizon: int, preset: Preset, seed: int) -> TrainingSettings:
+    """Working settings for a panel; nothing is tuned by hand for one data set."""
+    shape = _shape(freq)
+    network = _network(shape, freq, horizon, profile, preset)
+    positive = profile.share_positive >= 0.99
+    fit = FitSettings(
+        steps=max(20, int(shape.steps * _BUDGET[preset])),
+        batch=shape.batch,
+        percentage_weight=0.5 if positive else 0.0,
+        truncate=0.5 if profile.shortest < network.context + horizon else 0.0,
+        seed=seed,
+    )
+    members = tuple(
+        network.model_copy(update={"cell": cell}) for cell in (("gru", "lstm", "gru") if preset == "best" else ("gru",))
+    )
+    model = ModelSettings(
+        freq=freq.name, season=freq.season, transform="log" if positive else "identity", members=members
+    )
+    return TrainingSettings(preset=preset, model=model, fit=fit, backtest=_backtest(profile, horizon))
+
+
+def _shape(freq: Frequency) -> _Shape:
+    if freq.kind == "month":
+        return _SHAPES[{1: "monthly", 3: "quarterly"}.get(freq.step, "yearly")]
+    if freq.kind == "business":
+        return _rescaled(_SHAPES["daily"], 5, 7)
+    days = freq.step / 86_400_000_000
+    if days >= 6:
+        return _SHAPES["weekly"]
+    if days >= 1:
+        return _SHAPES["daily"]
+    if freq.season <= 1:
+        return _Shape(8, 128, (8, 16), 64, 1000, 256)
+    return _rescaled(_DAY_OF_HOURS, freq.season, 24)
+
+
+def _rescaled(shape: _Shape, season: int, of: int) -> _Shape:
+    """The same shape for another length of the season; a very long season is seen for fewer seasons."""
+    if season == of:
+        return shape
+    factor = season / of
+    context = min(round(shape.context * factor), max(_LONGEST_CONTEXT, 4 * season))
+    lags = tuple(lag for lag in (round(lag * factor) for lag in shape.lags) if lag <= context)
+    # Long seasons are cut finer than once a season: a segment of 48 steps is about as wide as an embedding can use.
+    segment = max(1, next(size for size in range(min(season, 48), 0, -1) if season % size == 0))
+    return _Shape(segment, context, lags, shape.width, shape.steps, shape.batch)
+
+
+def _network(shape: _Shape, freq: Frequency, horizon: int, profile: Profile, preset: Preset) -> NetworkSettings:
+    """Fit the shape to the data: no context longer than the series, none too short for the horizon."""
+    wanted = max(shape.context, min(3 * horizon, _LONGEST_CONTEXT))
+    context = max(1, min(wanted, profile.longest - 1))
+    lags = tuple(sorted({lag for lag in shape.lags if lag <= context}))
+    seasonal = freq.season > 1 and context >= 2 * freq.season
+    calm = freq.kind == "tick" and freq.step < 86_400_000_000
+    width = {"fast": min(shape.width, 64)}.get(preset, shape.width)
+    return NetworkSettings(
+        horizon=horizon,
+        context=context,
+        segment=min(shape.segment, context),
+        season=freq.season if seasonal else 1,
+        lags=lags,
+        highway=min(context, 168 if freq.season == 24 else max(lags, default=1)),
+        width=width,
+        location="mean" if seasonal and calm else "last",
+        scale="std" if seasonal and calm else "change",
+    )
+
+
+def _backtest(profile: Profile, horizon: int) -> BacktestSettings:
+    """Up to four origins over the last one and a half horizons when series are long, one when they are short."""
+    spare = profile.median_length - 3 * horizon
+    step = max(1, horizon // 6)
+    windows = int(min(4, max(0, spare) // step + 1))
+    return BacktestSettings(windows=windows, step=step)
+
+
+def override(settings: TrainingSettings, changes: dict[str, Any]) -> TrainingSettings:
+    """Settings with dotted names replaced, e.g. `fit.steps` or `network.width` (all members)."""
+    from pydantic import ValidationError
+
+    data = settings.model_dump(mode="json")
+    for name, value in changes.items():
+        parts = name.split(".")
+        targets = data["model"]["members"] if parts[0] == "network" else [data]
+        path = parts[1:] if parts[0] == "network" else parts
+        for target in targets:
+            for part in path[:-1]:
+                target = target.get(part) if isinstance(target, dict) else None
+            if not isinstance(target, dict) or not path or path[-1] not in target:
+                raise InputError(
+                    "there is no such setting", field=name, mend="see `forecaster train --help` and docs/settings.md"
+                )
+            target[path[-1]] = value
+    try:
+        return TrainingSettings.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            first["msg"].removeprefix("Value error, "),
+            field=".".join(str(part) for part in first["loc"]) or None,
+            mend="change the setting",
+        ) from error

@@ -1,0 +1,210 @@
+"""Fitting a network with Lightning. Knows no tracking server: what it learns is told to an observer.
+
+The network sees batches that were gathered on its device; nothing is moved or copied to the host within a step.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from torch import Tensor
+
+from forecaster.errors import TrainingError
+from forecaster.network import ForecastNetwork
+from training.loss import ForecastLoss
+from training.sampling import Batch, BatchStream, TrainingWindows
+from training.settings import FitSettings
+
+EPOCHS = 20  # parts that the step budget is cut into, for progress and checkpoints
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a fit is: epoch of epochs, mean loss of the epoch, seconds left, windows per second."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    learning_rate: float
+    seconds_left: float
+    windows_per_second: float
+
+
+Observer = Callable[[Progress], None]
+
+
+class LitForecaster(pl.LightningModule):
+    """A thin shell: the loss of a batch, and the optimiser."""
+
+    def __init__(self, network: ForecastNetwork, loss: ForecastLoss, settings: FitSettings) -> None:
+        super().__init__()
+        self.network, self.loss, self.settings = network, loss, settings
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        forecast = self.network(*batch.context)
+        return self.loss(forecast.float(), batch)
+
+    def configure_optimizers(self) -> Any:
+        s = self.settings
+        optimiser = torch.optim.AdamW(self.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay)
+        total = max(2, int(self.trainer.estimated_stepping_batches))
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, s.learning_rate, total_steps=total, pct_start=0.2)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class _Watch(Callback):
+    """Sums the loss on the device and looks at it once an epoch, which is the only device sync."""
+
+    def __init__(self, batch: int, observer: Observer | None, generator: torch.Generator) -> None:
+        self.batch, self.observer, self.generator = batch, observer, generator
+        self.total: Tensor | None = None
+        self.steps = 0
+        self.windows_per_second = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        self.total, self.steps, self.began = None, 0, time.perf_counter()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        loss = outputs["loss"].detach()
+        self.total = loss if self.total is None else self.total + loss
+        self.steps += 1
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert self.total is not None
+        loss = float(self.total) / self.steps  # device sync, once an epoch
+        if loss != loss or loss == float("inf"):
+            raise _Diverged
+        seconds = time.perf_counter() - self.began
+        epoch, epochs = trainer.current_epoch + 1, int(trainer.max_epochs or 1)
+        self.windows_per_second = self.steps * self.batch / seconds
+        if self.observer:
+            rate = trainer.optimizers[0].param_groups[0]["lr"]
+            self.observer(Progress(epoch, epochs, loss, rate, seconds * (epochs - epoch), self.windows_per_second))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.generator.set_state(state["generator"])
+
+
+class _Diverged(Exception):
+    """The loss is no number any more."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    loss: float
+    seconds: float
+    windows_per_second: float
+
+
+def fit(
+    network: ForecastNetwork,
+    windows: TrainingWindows,
+    loss: ForecastLoss,
+    settings: FitSettings,
+    *,
+    observer: Observer | None = None,
+    checkpoint: Path | None = None,
+) -> FitResult:
+    """Fit `network` in place; its weights end as their moving average.
+
+    checkpoint: a directory in which an interrupted fit is resumed, bit for bit on the same machine
+    A fit that diverges is begun again once, at a quarter of the learning rate.
+    """
+    start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    try:
+        return _fit(network, windows, loss, settings, observer, checkpoint)
+    except _Diverged:
+        logging.getLogger(__name__).warning(
+            "training diverged: starting again at a learning rate of %g", settings.learning_rate / 4
+        )
+        network.load_state_dict(start)
+        calmer = settings.model_copy(update={"learning_rate": settings.learning_rate / 4})
+        if checkpoint:
+            _forget(checkpoint)
+    try:
+        return _fit(network, windows, loss, calmer, observer, checkpoint)
+    except _Diverged as error:
+        raise TrainingError("training diverged twice: the loss is not a number; lower fit.learning_rate") from error
+
+
+def _fit(
+    network: ForecastNetwork,
+    windows: TrainingWindows,
+    loss: ForecastLoss,
+    settings: FitSettings,
+    observer: Observer | None,
+    checkpoint: Path | None,
+) -> FitResult:
+    began = time.perf_counter()
+    generator = torch.Generator(windows.flat.device).manual_seed(settings.seed)
+    model = network.settings
+    epochs = min(EPOCHS, settings.steps)
+    stream = BatchStream(
+        windows, settings.batch, model.context, model.horizon, settings.truncate,
+        min(model.context, 2 * model.season), generator, settings.steps // epochs,
+    )  # fmt: skip
+    watch = _Watch(settings.batch, observer, generator)
+    module = LitForecaster(network, loss, settings)
+    trainer = _trainer(epochs, settings, [watch, *_callbacks(settings, checkpoint)], windows.flat.device)
+    resume = checkpoint / "last.ckpt" if checkpoint and (checkpoint / "last.ckpt").exists() else None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning")
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        trainer.fit(module, train_dataloaders=stream, ckpt_path=resume, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    network.eval()
+    final = float(watch.total) / watch.steps if watch.total is not None else float("nan")
+    return FitResult(final, time.perf_counter() - began, watch.windows_per_second)
+
+
+def _callbacks(settings: FitSettings, checkpoint: Path | None) -> list[Callback]:
+    callbacks: list[Callback] = []
+    if settings.average_decay:
+        callbacks.append(EMAWeightAveraging(decay=settings.average_decay))
+    if checkpoint:
+        callbacks.append(
+            ModelCheckpoint(checkpoint, filename="last", save_top_k=1, every_n_epochs=1, enable_version_counter=False)
+        )
+    return callbacks
+
+
+def _trainer(epochs: int, settings: FitSettings, callbacks: list[Callback], device: torch.device) -> pl.Trainer:
+    on_gpu = device.type == "cuda"
+    return pl.Trainer(
+        accelerator="gpu" if on_gpu else "cpu",
+        devices=1,
+        # bf16 halves the time of the matrix products; the loss and the statistics stay in float32.
+        precision="bf16-mixed" if on_gpu else "32-true",
+        max_epochs=epochs,
+        gradient_clip_val=settings.clip,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        barebones=False,
+    )
+
+
+def _forget(checkpoint: Path) -> None:
+    for file in checkpoint.glob("*.ckpt"):
+        file.unlink()
+
+
+def training_device() -> torch.device:
+    """The GPU when there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,117 @@
+"""Training windows drawn at random from a panel that lies on the training device.
+
+Legend: N eligible series, B windows, L context steps, H horizon steps.
+Series are drawn uniformly, then an origin uniformly within the series, so that long series do not drown short
+ones. Whole batches are drawn and gathered by index; there is no loader process and no per-window Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from forecaster.errors import InputError
+from forecaster.panel import Panel
+from forecaster.windows import Context, Target, gather_context, gather_target, truncate_context
+
+
+class Batch(NamedTuple):
+    context: Context
+    target: Target
+    error_scale: Tensor  # [B] in-sample error of the seasonal naive method, the denominator of MASE
+
+
+@dataclass(frozen=True)
+class TrainingWindows:
+    """All windows that training may see: origins from `first` to `last` of each eligible series.
+
+    flat: [T] values on the device, NaN = unobserved; begin, end: [N] in the flat array, `end` excludes what is
+    held out; error_scale: [N]
+    """
+
+    flat: Tensor
+    begin: Tensor
+    end: Tensor
+    first: Tensor
+    last: Tensor
+    error_scale: Tensor
+
+    @classmethod
+    def of(
+        cls, panel: Panel, error_scale: np.ndarray, *, horizon: int, held_out: int, season: int, device: torch.device
+    ) -> TrainingWindows:
+        """Windows of `panel` less the last `held_out` steps of each series.
+
+        A series needs at least one known step and one to forecast; the horizon may reach beyond its end, where
+        nothing is observed and nothing is learnt.
+        """
+        begin, end = panel.offsets[:-1], panel.offsets[1:] - held_out
+        span = end - begin
+        usable = np.flatnonzero((span >= 2) & (error_scale > 0) & np.isfinite(error_scale))
+        if not len(usable):
+            raise InputError(
+                f"no series has enough varying observed values before the last {held_out} steps to learn from",
+                mend="give longer series or a shorter horizon",
+            )
+        begin, end, span = begin[usable], end[usable], span[usable]
+        history = np.clip(np.minimum(2 * season, span - horizon), 1, None)
+        first = begin + np.minimum(history, span - 1)
+        last = np.maximum(end - horizon, first)
+
+        def tensor(array: np.ndarray, dtype: torch.dtype = torch.long) -> Tensor:
+            return torch.as_tensor(array, dtype=dtype, device=device)
+
+        return cls(
+            torch.as_tensor(panel.values, device=device),
+            tensor(begin),
+            tensor(end),
+            tensor(first),
+            tensor(last),
+            tensor(error_scale[usable], torch.float32),
+        )
+
+    def draw(
+        self, batch: int, context: int, horizon: int, truncate: float, shortest: int, generator: torch.Generator
+    ) -> Batch:
+        """`batch` windows; a share `truncate` of them forgets all but a random number of last steps."""
+
+        def uniform() -> Tensor:
+            return torch.rand(batch, generator=generator, device=self.flat.device)
+
+        series = (uniform() * len(self.begin)).long().clamp(max=len(self.begin) - 1)
+        first, last = self.first[series], self.last[series]
+        origin = (first + (uniform() * (last - first + 1)).long()).minimum(last)
+        seen = gather_context(self.flat, self.begin[series], origin, context)
+        if truncate:
+            keep = shortest + (uniform() * max(0, context - shortest)).long()
+            seen = truncate_context(seen, torch.where(uniform() < truncate, keep, context))
+        target = gather_target(self.flat, self.end[series], origin, horizon)
+        return Batch(seen, target, self.error_scale[series])
+
+
+@dataclass(frozen=True)
+class BatchStream:
+    """An endless stream of batches that Lightning iterates over like a loader."""
+
+    windows: TrainingWindows
+    batch: int
+    context: int
+    horizon: int
+    truncate: float
+    shortest: int
+    generator: torch.Generator
+    steps: int
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        for _ in range(self.steps):
+            yield self.windows.draw(
+                self.batch, self.context, self.horizon, self.truncate, self.shortest, self.generator
+            )
