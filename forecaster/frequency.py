@@ -91,7 +91,8 @@ class Frequency:
             return (ordinal * self.step + phase).astype("datetime64[us]")
         if self.kind == "business":
             day = np.busday_offset("1970-01-01", ordinal + 0 * phase, roll="forward")
-            return day.astype("datetime64[us]") + phase.astype("timedelta64[us]")
+            micros: npt.NDArray[Any] = day.astype("datetime64[us]") + phase.astype("timedelta64[us]")
+            return micros
         offset_in_step, day = np.divmod(phase, 32)
         month = (ordinal * self.step + offset_in_step).astype("datetime64[M]")
         first, last = month.astype("datetime64[D]"), (month + 1).astype("datetime64[D]") - 1

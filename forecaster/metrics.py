@@ -8,6 +8,7 @@ Point measures and MSIS as in the M4 competition (Makridakis et al. 2020).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def _chunks(begin: IntArray, end: IntArray, values: int = 1 << 21) -> list[slice
     group = (end - begin[0]) // values if len(begin) else end
     cuts = np.flatnonzero(np.diff(group)) + 1
     bounds = [0, *cuts.tolist(), len(begin)]
-    return [slice(low, high) for low, high in zip(bounds[:-1], bounds[1:], strict=True) if high > low]
+    return [slice(low, high) for low, high in pairwise(bounds) if high > low]
 
 
 def smape(truth: Array, forecast: Array) -> Array:
@@ -111,7 +112,7 @@ def mean(scores: Array) -> float:
 def _row_mean(table: Array) -> Array:
     known = ~np.isnan(table)
     with np.errstate(invalid="ignore"):
-        return np.where(known, table, 0).sum(1) / np.where(known.any(1), known.sum(1), np.nan)
+        return np.asarray(np.where(known, table, 0).sum(1) / np.where(known.any(1), known.sum(1), np.nan))
 
 
 def _scaled(errors: Array, scale: Array) -> Array:

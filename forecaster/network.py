@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from forecaster.normalisation import fill, locate, spread, window_positive
 from forecaster.settings import ModelSettings, NetworkSettings
 
-_CELLS: dict[str, type[nn.RNNBase]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
+_CELLS: dict[str, type[nn.GRU] | type[nn.LSTM] | type[nn.RNN]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
 _POSITION_WIDTH = 16
 _FARTHEST = 50.0  # normalised values lie far inside; keeps one absurd value from overflowing
 _LARGEST_LOG = 80.0  # exp(80) = 5e34 is still a float32
@@ -69,7 +69,8 @@ class SegmentNetwork(nn.Module):
         decoded = self._decode(self._encode(z, observed), z)  # [B, O, D]
         shortcut = self.highway(z[:, -s.highway :])  # [B, H]
         quantiles = self.head(decoded)[:, : s.horizon] + shortcut[:, :, None]  # [B, H, Q]
-        return quantiles * scale[:, :, None] + location[:, :, None]
+        restored: Tensor = quantiles * scale[:, :, None] + location[:, :, None]
+        return restored
 
     def _encode(self, z: Tensor, observed: Tensor) -> Tensor:
         """[B, L] to the last state [B, D]; a last partial segment is completed in front with unobserved zeros."""
@@ -101,7 +102,7 @@ class SegmentNetwork(nn.Module):
     def _initialise(self) -> None:
         for name, parameter in self.cell.named_parameters():
             if "weight_hh" in name:
-                for block in parameter.data.split(self.settings.width):
+                for block in torch.split(parameter.data, self.settings.width):
                     nn.init.orthogonal_(block)  # keeps the state's norm over many segments
             elif "bias" in name:
                 nn.init.zeros_(parameter)

@@ -163,7 +163,8 @@ class _Layout:
     def number(self, codes: pa.DictionaryArray) -> IntArray:
         """Series numbers of a batch's rows; new names get the next number."""
         table = [self.index.setdefault(name, len(self.index)) for name in codes.dictionary.to_pylist()]
-        return np.asarray(table, np.int64)[codes.indices.to_numpy(zero_copy_only=False)]
+        numbers: IntArray = np.asarray(table, np.int64)[codes.indices.to_numpy(zero_copy_only=False)]
+        return numbers
 
     def name(self, number: int) -> Any:
         return list(self.index)[number]
@@ -286,7 +287,8 @@ def wall_clock(ds: npt.NDArray[Any], zone: str | None, freq: Frequency) -> npt.N
     if zone is None or not freq.keeps_wall_clock():
         return ds
     local = pd.DatetimeIndex(ds).tz_localize("UTC").tz_convert(zone).tz_localize(None)
-    return local.to_numpy("datetime64[us]")
+    stamps: npt.NDArray[Any] = local.to_numpy("datetime64[us]")
+    return stamps
 
 
 def _numbers(batch: pa.RecordBatch, name: Any) -> FloatArray:

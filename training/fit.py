@@ -6,6 +6,7 @@ The network sees batches that were gathered on its device; nothing is moved or c
 from __future__ import annotations
 
 import logging
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -66,23 +67,23 @@ class _Watch(Callback):
 
     def __init__(self, batch: int, observer: Observer | None, generator: torch.Generator) -> None:
         self.batch, self.observer, self.generator = batch, observer, generator
-        self.total: Tensor | None = None
+        self.total: Tensor | float = 0.0
         self.steps = 0
         self.windows_per_second = 0.0
+        self.loss = math.nan
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
-        self.total, self.steps, self.began = None, 0, time.perf_counter()
+    def on_train_epoch_start(self, *_: Any) -> None:
+        self.total, self.steps, self.began = 0.0, 0, time.perf_counter()
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
-        loss = outputs["loss"].detach()
-        self.total = loss if self.total is None else self.total + loss
+    def on_train_batch_end(self, _trainer: Any, _module: Any, outputs: Any, *_: Any) -> None:
+        self.total = self.total + outputs["loss"].detach()
         self.steps += 1
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        assert self.total is not None
+    def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         loss = float(self.total) / self.steps  # device sync, once an epoch
-        if loss != loss or loss == float("inf"):
+        if not math.isfinite(loss):
             raise _Diverged
+        self.loss = loss
         seconds = time.perf_counter() - self.began
         epoch, epochs = trainer.current_epoch + 1, int(trainer.max_epochs or 1)
         self.windows_per_second = self.steps * self.batch / seconds
@@ -166,8 +167,7 @@ def _fit(
     if trainer.interrupted:
         raise KeyboardInterrupt
     network.eval()
-    final = float(watch.total) / watch.steps if watch.total is not None else float("nan")
-    return FitResult(final, time.perf_counter() - began, watch.windows_per_second)
+    return FitResult(watch.loss, time.perf_counter() - began, watch.windows_per_second)
 
 
 def _callbacks(settings: FitSettings, checkpoint: Path | None) -> list[Callback]:

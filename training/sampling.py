@@ -79,19 +79,30 @@ class TrainingWindows:
         self, batch: int, context: int, horizon: int, truncate: float, shortest: int, generator: torch.Generator
     ) -> Batch:
         """`batch` windows; a share `truncate` of them forgets all but a random number of last steps."""
+        drawn = self.gather(*self.draw_origins(batch, generator), context, horizon)
+        if not truncate:
+            return drawn
+        keep = shortest + (self._uniform(batch, generator) * max(0, context - shortest)).long()
+        keep = torch.where(self._uniform(batch, generator) < truncate, keep, context)
+        return drawn._replace(context=truncate_context(drawn.context, keep))
 
-        def uniform() -> Tensor:
-            return torch.rand(batch, generator=generator, device=self.flat.device)
-
-        series = (uniform() * len(self.begin)).long().clamp(max=len(self.begin) - 1)
+    def draw_origins(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """[B] series and [B] origins."""
+        series = (self._uniform(batch, generator) * len(self.begin)).long().clamp(max=len(self.begin) - 1)
         first, last = self.first[series], self.last[series]
-        origin = (first + (uniform() * (last - first + 1)).long()).minimum(last)
-        seen = gather_context(self.flat, self.begin[series], origin, context)
-        if truncate:
-            keep = shortest + (uniform() * max(0, context - shortest)).long()
-            seen = truncate_context(seen, torch.where(uniform() < truncate, keep, context))
-        target = gather_target(self.flat, self.end[series], origin, horizon)
-        return Batch(seen, target, self.error_scale[series])
+        origin = first + (self._uniform(batch, generator) * (last - first + 1)).long()
+        return series, origin.minimum(last)
+
+    def gather(self, series: Tensor, origin: Tensor, context: int, horizon: int) -> Batch:
+        """The windows of the given series and origins."""
+        return Batch(
+            gather_context(self.flat, self.begin[series], origin, context),
+            gather_target(self.flat, self.end[series], origin, horizon),
+            self.error_scale[series],
+        )
+
+    def _uniform(self, batch: int, generator: torch.Generator) -> Tensor:
+        return torch.rand(batch, generator=generator, device=self.flat.device)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,141 @@
+"""A model as a directory: settings and weights as data, and a golden forecast that every load reproduces.
+
+`config.json` schema version, settings, origin; `weights.safetensors`; `golden.json` an input (made up, no training
+data) and its forecast; `backtest.safetensors` the weights of the fit that had not seen the last steps, with which a
+later training compares itself fairly. Nothing is pickled and no code is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from forecaster.errors import ArtifactError
+from forecaster.network import ForecastNetwork
+from forecaster.panel import FloatArray
+from forecaster.predictor import ModelInfo, Predictor
+
+SCHEMA_VERSION = 1
+CONFIG, WEIGHTS, GOLDEN, BACKTEST = "config.json", "weights.safetensors", "golden.json", "backtest.safetensors"
+FILES = (CONFIG, WEIGHTS, GOLDEN)
+_TOLERANCE = 1e-3  # relative to the largest value: other processors round otherwise, damage is far larger
+
+
+def save_artifact(
+    directory: Path, predictor: Predictor, backtest_weights: Mapping[str, torch.Tensor] | None = None
+) -> None:
+    """Write the model to `directory`, which must not exist: aside first, then renamed into place."""
+    directory = Path(directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    try:
+        _write_json(aside / CONFIG, {"schema_version": SCHEMA_VERSION, **predictor.info.model_dump(mode="json")})
+        save_file(_flat(predictor.network.state_dict()), aside / WEIGHTS)
+        if backtest_weights is not None:
+            save_file(_flat(backtest_weights), aside / BACKTEST)
+        _write_json(aside / GOLDEN, _golden(predictor))
+        aside.chmod(0o755)
+        os.replace(aside, directory)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def load_artifact(directory: Path | str, *, backtest: bool = False) -> Predictor:
+    """Load a model on the CPU and check that it reproduces its golden forecast.
+
+    backtest: load the weights that had not seen the last steps instead (nothing golden to check)
+    Raises ArtifactError when files are missing or damaged, the schema is unknown, or the forecast differs.
+    """
+    directory = Path(directory)
+    info = _read_info(directory)
+    network = ForecastNetwork(info.settings)
+    try:
+        network.load_state_dict(load_file(directory / (BACKTEST if backtest else WEIGHTS)))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ArtifactError(f"the weights in {directory} cannot be read: {_first_line(error)}") from error
+    predictor = Predictor(network, info)
+    if not backtest:
+        _check_golden(directory, predictor)
+    return predictor
+
+
+def _read_info(directory: Path) -> ModelInfo:
+    config = _read_json(directory / CONFIG)
+    version = config.pop("schema_version", None)
+    if version != SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{directory / CONFIG} has the schema version {version}; this release reads version {SCHEMA_VERSION}"
+        )
+    try:
+        return ModelInfo.model_validate(config)
+    except ValidationError as error:
+        raise ArtifactError(f"{directory / CONFIG} is not valid: {_first_line(error)}") from error
+
+
+def _check_golden(directory: Path, predictor: Predictor) -> None:
+    golden = _read_json(directory / GOLDEN)
+    try:
+        values = np.array(golden["values"], np.float32)
+        expected = np.array(golden["quantiles"], np.float32)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{directory / GOLDEN} is not valid: {_first_line(error)}") from error
+    actual = _forecast_rows(predictor, values)
+    if actual.shape != expected.shape or not np.isfinite(actual).all():
+        raise ArtifactError(f"the model in {directory} gives no forecast of the expected shape")
+    difference = float(np.abs(actual - expected).max() / np.abs(expected).max())
+    if difference > _TOLERANCE:
+        raise ArtifactError(f"the model in {directory} misses its golden forecast by {difference:.1%}")
+
+
+def _golden(predictor: Predictor) -> dict[str, Any]:
+    """A seasonal series with a trend and noise, one with gaps, and one that is short; all made up."""
+    context, season = predictor.info.context, predictor.info.season
+    step = np.arange(context)
+    noise = np.random.default_rng(7).normal(size=(3, context))
+    values = 100 + 0.1 * step + 10 * np.sin(2 * np.pi * step / max(2, season)) + noise
+    values[1, 1::5] = np.nan
+    values[2, : context // 2] = np.nan
+    values = values.astype(np.float32)
+    rows = [[None if np.isnan(x) else float(x) for x in row] for row in values]
+    return {"values": rows, "quantiles": _forecast_rows(predictor, values).tolist()}
+
+
+def _forecast_rows(predictor: Predictor, values: FloatArray) -> FloatArray:
+    """[rows, context] to [rows, H, Q]."""
+    rows, length = values.shape
+    begin = np.arange(rows) * length
+    return predictor.quantiles_at(values.reshape(-1), begin, begin + length, predictor.info.horizon)
+
+
+def _flat(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read: {_first_line(error)}") from error
+    if not isinstance(content, dict):
+        raise ArtifactError(f"{path} is not valid: an object is expected")
+    return content
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

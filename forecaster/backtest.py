@@ -1,0 +1,156 @@
+"""Rolling-origin evaluation: the past as the model would have seen it, against what came.
+
+Legend: N windows (a series at an origin), H horizon steps, Q quantiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from forecaster import metrics
+from forecaster.errors import InputError
+from forecaster.forecast import interpolate
+from forecaster.frequency import IntArray
+from forecaster.panel import FloatArray, Panel
+from forecaster.predictor import Predictor
+from forecaster.windows import gather_target
+
+PointForecaster = Callable[[FloatArray, IntArray, IntArray, int], FloatArray]
+
+_SHORTEST_HISTORY = 2
+SCORED_LEVELS = (80.0, 95.0)
+
+
+@dataclass(frozen=True)
+class BacktestWindows:
+    """Windows of a panel, with what came after each origin.
+
+    series: [N] index into the panel; begin, origin: [N] in its flat array; truth: [N, H], NaN = unobserved
+    error_scale: [N] in-sample error of the seasonal naive method before the first origin (the unit of MASE)
+    """
+
+    panel: Panel
+    series: IntArray
+    begin: IntArray
+    origin: IntArray
+    truth: FloatArray
+    error_scale: FloatArray
+
+    @property
+    def horizon(self) -> int:
+        return int(self.truth.shape[1])
+
+    def take(self, rows: np.ndarray) -> BacktestWindows:
+        return BacktestWindows(
+            self.panel,
+            self.series[rows],
+            self.begin[rows],
+            self.origin[rows],
+            self.truth[rows],
+            self.error_scale[rows],
+        )
+
+
+def held_out_steps(windows: int, step: int, horizon: int) -> int:
+    """Steps at the end of each series that a model must not have seen before this backtest."""
+    return horizon + (windows - 1) * step
+
+
+def backtest_windows(
+    panel: Panel, *, horizon: int, windows: int, step: int, season: int, most: int | None = None, seed: int = 0
+) -> BacktestWindows:
+    """The windows of `windows` origins, `step` apart, the last one `horizon` steps before the end.
+
+    Series too short, constant or without an observed truth are left out; of more than `most` windows, as many are
+    drawn at random.
+    Raises InputError when none is left.
+    """
+    scale = metrics.seasonal_errors(panel, season, held_out_steps(windows, step, horizon))
+    ends = panel.offsets[1:]
+    series = np.tile(np.arange(panel.n_series), windows)
+    origin = np.concatenate([ends - horizon - i * step for i in reversed(range(windows))])
+    begin = panel.offsets[:-1][series]
+    usable = (origin - begin >= _SHORTEST_HISTORY) & (scale[series] > 0)
+    rows = np.flatnonzero(usable)
+    if most is not None and len(rows) > most:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+    series, begin, origin = series[rows], begin[rows], origin[rows]
+    values = torch.as_tensor(panel.values)
+    target = gather_target(values, torch.as_tensor(ends[series]), torch.as_tensor(origin), horizon)
+    truth = np.where(target.observed.numpy(), target.values.numpy(), np.nan).astype(np.float32)
+    found = BacktestWindows(panel, series, begin, origin, truth, scale[series])
+    seen = np.add.reduce(~np.isnan(_last(panel.values, begin, origin)), axis=1) > 0 if len(rows) else np.zeros(0, bool)
+    found = found.take(np.flatnonzero(seen & ~np.isnan(truth).all(1)))
+    if not len(found.series):
+        needed = held_out_steps(windows, step, horizon) + _SHORTEST_HISTORY
+        raise InputError(
+            "no series is long enough for a backtest", mend=f"give series of at least {needed} varying observed steps"
+        )
+    return found
+
+
+def _last(values: FloatArray, begin: IntArray, origin: IntArray, steps: int = 32) -> FloatArray:
+    """[N, steps] the values just before each origin, NaN before the series begins."""
+    place = origin[:, None] - np.arange(steps, 0, -1)
+    return np.where(place >= begin[:, None], values[np.maximum(place, 0)], np.nan)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Measures of a set of windows; `by_step` [H] is the mean scaled absolute error of each step."""
+
+    metrics: dict[str, float]
+    by_step: FloatArray
+    by_window: dict[str, np.ndarray]
+
+
+def score_quantiles(
+    windows: BacktestWindows, grid: FloatArray, probabilities: Sequence[float], *, positive: bool
+) -> Scores:
+    """Measures of quantile forecasts [N, H, Q]: `mase, smape, sql, msis-95, coverage-80, coverage-95`."""
+    truth, scale = windows.truth, windows.error_scale
+    median = grid[:, :, list(probabilities).index(0.5)]
+    scores = _point_scores(windows, median)
+    scores["sql"] = metrics.scaled_quantile_loss(truth, grid, probabilities, scale)
+    for level in SCORED_LEVELS:
+        tails = ((100 - level) / 200, (100 + level) / 200)
+        limits = interpolate(grid, probabilities, tails, positive=positive)
+        scores[f"coverage-{level:g}"] = metrics.coverage(truth, limits[..., 0], limits[..., 1])
+    scores["msis-95"] = metrics.msis(truth, limits[..., 0], limits[..., 1], scale)
+    return _scores(windows, median, scores)
+
+
+def score_points(windows: BacktestWindows, forecast: FloatArray) -> Scores:
+    """Measures of point forecasts [N, H]: `mase, smape`."""
+    return _scores(windows, forecast, _point_scores(windows, forecast))
+
+
+def _point_scores(windows: BacktestWindows, forecast: FloatArray) -> dict[str, np.ndarray]:
+    return {
+        "mase": metrics.mase(windows.truth, forecast, windows.error_scale),
+        "smape": metrics.smape(windows.truth, forecast),
+    }
+
+
+def _scores(windows: BacktestWindows, forecast: FloatArray, by_window: dict[str, np.ndarray]) -> Scores:
+    error = np.abs(windows.truth - forecast) / windows.error_scale[:, None]
+    known = ~np.isnan(error)
+    with np.errstate(invalid="ignore"):
+        by_step = np.where(known, error, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)
+    return Scores({name: metrics.mean(scores) for name, scores in by_window.items()}, by_step, by_window)
+
+
+def forecast_windows(predictor: Predictor, windows: BacktestWindows) -> FloatArray:
+    """[N, H, Q] what the predictor would have forecast at each origin."""
+    return predictor.quantiles_at(windows.panel.values, windows.begin, windows.origin, windows.horizon)
+
+
+def evaluate(predictor: Predictor, windows: BacktestWindows) -> Scores:
+    """Scores of a predictor on the windows."""
+    grid = forecast_windows(predictor, windows)
+    positive = predictor.info.settings.transform == "log"
+    return score_quantiles(windows, grid, predictor.info.quantiles, positive=positive)

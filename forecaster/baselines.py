@@ -1,0 +1,55 @@
+"""Forecasts that any model has to beat: naive and seasonal naive here, Theta from statsforecast.
+
+Legend: N windows, H horizon steps. A window is a series (`begin`) and an origin in the flat array, as in `windows`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from forecaster.frequency import IntArray
+from forecaster.normalisation import fill
+from forecaster.panel import FloatArray
+from forecaster.windows import gather_context
+
+_SEASONS = 3  # seasons that are searched for an observed step of the same phase
+_LONGEST_THETA = 500  # steps that Theta is fitted on
+_LONGEST_THETA_SEASON = 168
+
+
+def seasonal_naive(values: FloatArray, begin: IntArray, origin: IntArray, horizon: int, season: int) -> FloatArray:
+    """[N, H] the last observed value of the same phase; the last observed value where there is none.
+
+    With a season of 1 this is the naive method.
+    """
+    length = max(_SEASONS * season, 2 * season, 32)
+    context = gather_context(torch.as_tensor(values), torch.as_tensor(begin), torch.as_tensor(origin), length)
+    last = fill(*context, 1)[:, -1:]
+    seasonal = fill(*context, season)[:, -season:]
+    known = fill(context.observed.float(), context.observed, season)[:, -season:] > 0
+    pattern = torch.where(known, seasonal, last)
+    return pattern.repeat(1, -(-horizon // season))[:, :horizon].numpy()
+
+
+def theta(values: FloatArray, begin: IntArray, origin: IntArray, horizon: int, season: int) -> FloatArray:
+    """[N, H] the optimised Theta method of statsforecast, a model per window; gaps are interpolated before."""
+    from statsforecast.models import OptimizedTheta  # half a second to import, and only training needs it
+
+    period = season if season <= _LONGEST_THETA_SEASON else 1
+    forecasts = np.empty((len(begin), horizon), np.float32)
+    for row, (first, last) in enumerate(zip(begin, origin, strict=True)):
+        history = _interpolated(values[max(first, last - max(_LONGEST_THETA, 4 * period)) : last])
+        if len(history) < 2 * period + 3 or np.ptp(history) == 0:
+            forecasts[row] = seasonal_naive(values, begin[row : row + 1], origin[row : row + 1], horizon, season)[0]
+        else:
+            forecasts[row] = OptimizedTheta(season_length=period).forecast(history, horizon)["mean"]
+    return forecasts
+
+
+def _interpolated(history: FloatArray) -> FloatArray:
+    known = np.flatnonzero(~np.isnan(history))
+    if len(known) == len(history) or not len(known):
+        return np.asarray(history[: len(known)], np.float32)
+    steps = np.arange(known[0], len(history))
+    return np.interp(steps, known, history[known]).astype(np.float32)

@@ -1,0 +1,117 @@
+"""A forecast of many series: what `Predictor` gives and everyone else reads.
+
+Legend: N series, H horizon steps, Q quantiles of the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from forecaster.errors import InputError
+from forecaster.panel import FloatArray
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Point forecasts, quantiles and central intervals.
+
+    ids: [N]; ds: [N, H] datetime64[us] or int64; mean, median: [N, H]
+    quantiles: probability -> [N, H]; holds what was asked for and both limits of every level
+    levels, asked: the levels (percent) and the probabilities that were asked for
+    warnings: one list of sentences per series
+    """
+
+    ids: Array
+    ds: Array
+    zone: str | None
+    mean: FloatArray
+    median: FloatArray
+    quantiles: dict[float, FloatArray]
+    levels: tuple[float, ...]
+    asked: tuple[float, ...]
+    warnings: list[list[str]]
+
+    def interval(self, level: float) -> tuple[FloatArray, FloatArray]:
+        """Lower and upper limit [N, H] of the central interval of `level` percent."""
+        low, high = level_probabilities(level)
+        return self.quantiles[low], self.quantiles[high]
+
+    def to_table(self) -> pa.Table:
+        """Long format: `unique_id, ds, mean, median, lo-80, hi-80, …, q0.1, …`."""
+        horizon = self.median.shape[1]
+        columns: dict[str, Any] = {"unique_id": self._id_column(horizon), "ds": self._ds_column()}
+        columns |= {"mean": self.mean.reshape(-1), "median": self.median.reshape(-1)}
+        for level in self.levels:
+            low, high = self.interval(level)
+            columns |= {f"lo-{level:g}": low.reshape(-1), f"hi-{level:g}": high.reshape(-1)}
+        for probability in self.asked:
+            columns[f"q{probability:g}"] = self.quantiles[probability].reshape(-1)
+        return pa.table(columns)
+
+    def _id_column(self, horizon: int) -> pa.Array:
+        whole = np.issubdtype(self.ids.dtype, np.integer)
+        names = pa.array(self.ids, pa.int64() if whole else pa.string())
+        return names.take(pa.array(np.repeat(np.arange(len(self.ids)), horizon)))
+
+    def _ds_column(self) -> pa.Array:
+        flat = self.ds.reshape(-1)
+        return pa.array(flat) if flat.dtype.kind == "i" else pa.array(flat, pa.timestamp("us", self.zone))
+
+
+def level_probabilities(level: float) -> tuple[float, float]:
+    """The two probabilities that bound a central interval of `level` percent; rounded, so that they compare equal."""
+    tail = round((100 - level) / 200, 10)
+    return tail, round(1 - tail, 10)
+
+
+def check_levels(levels: Sequence[float], quantiles: Sequence[float]) -> None:
+    """Raise InputError unless levels lie in (0, 100) and quantiles in (0, 1), each once."""
+    for field, values, top in (("level", levels, 100), ("quantiles", quantiles, 1)):
+        for value in values:
+            if not 0 < value < top:
+                raise InputError(f"{value:g} is out of range", field=field, mend=f"give values between 0 and {top}")
+        if len(set(values)) != len(values):
+            raise InputError("a value occurs twice", field=field, mend="give each once")
+
+
+def interpolate(grid: FloatArray, known: Sequence[float], wanted: Sequence[float], *, positive: bool) -> FloatArray:
+    """[N, H, Q] quantiles at `known` probabilities to those at `wanted`: [N, H, len(wanted)].
+
+    Linear in the normal deviate of the probability, which is exact for normal and, with `positive` (linear in the
+    logarithm where all quantiles are above zero), for log-normal forecasts; tails are continued likewise.
+    """
+    weight = _weights(known, wanted)
+    plain = grid @ weight
+    if not positive:
+        return plain
+    above = (grid > 0).all(-1, keepdims=True)
+    logged = np.exp(np.log(np.where(above, grid, 1)) @ weight)
+    return np.where(above, logged, plain).astype(np.float32)
+
+
+def _weights(known: Sequence[float], wanted: Sequence[float]) -> FloatArray:
+    """[len(known), len(wanted)] weights of piecewise linear interpolation in normal deviates."""
+    grid = np.array([NormalDist().inv_cdf(p) for p in known])
+    weight = np.zeros((len(known), len(wanted)), np.float32)
+    for column, probability in enumerate(wanted):
+        z = NormalDist().inv_cdf(probability)
+        right = int(np.clip(np.searchsorted(grid, z), 1, len(grid) - 1))
+        share = (z - grid[right - 1]) / (grid[right] - grid[right - 1])
+        weight[right - 1, column], weight[right, column] = 1 - share, share
+    return weight
+
+
+def mean_of_quantiles(grid: FloatArray, known: Sequence[float]) -> FloatArray:
+    """[N, H, Q] to [N, H]: the integral of the quantile function over the probability, by the trapezoid rule."""
+    p = np.asarray(known)
+    edges = np.concatenate([[0.0], (p[1:] + p[:-1]) / 2, [1.0]])
+    return (grid @ np.diff(edges).astype(np.float32)).astype(np.float32)

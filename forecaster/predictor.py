@@ -1,0 +1,230 @@
+"""The predictor: history in, quantiles out. Validation, backtest, command line and service all go through it.
+
+Legend: N series or windows, L context steps, H horizon steps, Q quantiles of the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from forecaster.errors import InputError
+from forecaster.forecast import Forecast, check_levels, interpolate, level_probabilities, mean_of_quantiles
+from forecaster.frequency import Frequency, IntArray
+from forecaster.network import ForecastNetwork
+from forecaster.panel import FloatArray, Panel
+from forecaster.settings import ModelSettings
+from forecaster.windows import Context, gather_context
+
+LONGEST_HORIZON = 10_000
+_CHUNK = 1024  # windows in one pass: enough to fill the matrix products, small enough for any memory
+_FEW = 3
+
+
+class ModelInfo(BaseModel):
+    """What a model is and where it comes from; saved with it and told to its users."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str
+    settings: ModelSettings
+    created_at: str = ""
+    data: dict[str, Any] = {}
+    """Profile, span and digest of the data that it was trained on."""
+
+    @property
+    def freq(self) -> str:
+        return self.settings.freq
+
+    @property
+    def horizon(self) -> int:
+        return self.settings.horizon
+
+    @property
+    def season(self) -> int:
+        return self.settings.season
+
+    @property
+    def context(self) -> int:
+        return self.settings.context
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        return self.settings.quantiles
+
+
+class Predictor:
+    """Forecasts with one model. Changes nothing of itself, so any number of threads may share it."""
+
+    def __init__(self, network: ForecastNetwork, info: ModelInfo) -> None:
+        self.network = network.eval()
+        self.info = info
+        self.freq = Frequency.parse(info.freq, info.season)
+
+    def predict(
+        self,
+        panel: Panel,
+        *,
+        horizon: int | None = None,
+        levels: Sequence[float] = (),
+        quantiles: Sequence[float] = (),
+    ) -> Forecast:
+        """Forecast the steps that follow each series of `panel`.
+
+        horizon: steps; the trained horizon if None; beyond it the model is rolled forward, with a warning
+        levels: central intervals in percent; quantiles: probabilities
+        Raises InputError naming the series, the field and the mend.
+        """
+        steps = self._check(panel, horizon, levels, quantiles)
+        begin, end = panel.offsets[:-1], panel.offsets[1:]
+        grid = self.quantiles_at(panel.values, begin, end, steps)
+        self._check_finite(panel, grid)
+        wanted = list(dict.fromkeys([p for level in levels for p in level_probabilities(level)] + list(quantiles)))
+        known = self.info.quantiles
+        found = interpolate(grid, known, wanted, positive=self.info.settings.transform == "log")
+        return Forecast(
+            ids=panel.ids,
+            ds=panel.future(steps),
+            zone=panel.zone,
+            mean=mean_of_quantiles(grid, known),
+            median=grid[:, :, known.index(0.5)],
+            quantiles={probability: found[:, :, i] for i, probability in enumerate(wanted)},
+            levels=tuple(levels),
+            asked=tuple(quantiles),
+            warnings=self._warnings(panel, steps),
+        )
+
+    def quantiles_at(self, values: FloatArray, begin: IntArray, origin: IntArray, horizon: int) -> FloatArray:
+        """[N, horizon, Q] quantiles of the steps from each origin on.
+
+        values: flat array, NaN = unobserved; begin, origin: [N] where each series begins, and just after the last
+        known step
+        """
+        flat = torch.as_tensor(values)
+        forecasts = np.empty((len(begin), horizon, len(self.info.quantiles)), np.float32)
+        device = self.network.calibration.device
+        with torch.inference_mode():
+            for low in range(0, len(begin), _CHUNK):
+                part = slice(low, low + _CHUNK)
+                first, last = torch.as_tensor(begin[part]), torch.as_tensor(origin[part])
+                context = gather_context(flat, first, last, self.info.context)
+                grid = self._roll(_padded(Context(*(x.to(device) for x in context))), horizon)
+                forecasts[part] = grid[: len(first)].cpu().numpy()
+        return forecasts
+
+    def _roll(self, context: Context, horizon: int) -> Tensor:
+        """[B, horizon, Q]: beyond the trained horizon, go on from the median as if it had been observed.
+
+        Distances from the median of a later block count from its own start only, so they are added in quadrature
+        to those at the end of the block before: independent errors.
+        """
+        block = self.network(*context)
+        blocks = [block]
+        while sum(part.shape[1] for part in blocks) < horizon:
+            median = blocks[-1][:, :, self.network.median]
+            values = torch.cat([context.values, median], 1)[:, -self.info.context :]
+            observed = torch.cat([context.observed, torch.ones_like(median, dtype=torch.bool)], 1)
+            context = Context(values, observed[:, -self.info.context :])
+            blocks.append(self._widen(self.network(*context), blocks[-1][:, -1:]))
+        return torch.cat(blocks, 1)[:, :horizon]
+
+    def _widen(self, block: Tensor, before: Tensor) -> Tensor:
+        middle = self.network.median
+        if self.info.settings.transform == "log":
+            positive = (block > 0).all(2, keepdim=True).all(1, keepdim=True) & (before > 0).all(2, keepdim=True)
+            logged = _add_spread(_log(block, positive), _log(before, positive), middle)
+            return torch.where(positive, logged.exp(), _add_spread(block, before, middle))
+        return _add_spread(block, before, middle)
+
+    def _check(self, panel: Panel, horizon: int | None, levels: Sequence[float], quantiles: Sequence[float]) -> int:
+        steps = self.info.horizon if horizon is None else horizon
+        if not 1 <= steps <= LONGEST_HORIZON:
+            raise InputError(f"{steps} is out of range", field="horizon", mend=f"give 1 to {LONGEST_HORIZON} steps")
+        check_levels(levels, quantiles)
+        if not panel.integer and (panel.freq.kind, panel.freq.step) != (self.freq.kind, self.freq.step):
+            raise InputError(
+                f"the data's frequency {panel.freq} is not the model's {self.freq}",
+                field="freq",
+                mend=f"give data at {self.freq}, or train a model at {panel.freq}",
+            )
+        panel.require_observations()
+        self._check_recent(panel)
+        return steps
+
+    def _check_recent(self, panel: Panel) -> None:
+        """A history whose last steps are all missing would be forecast from nothing."""
+        recent = _observed_within(panel, self.info.context)
+        if (recent == 0).any():
+            raise InputError(
+                f"no value is observed in the last {self.info.context} steps",
+                series=panel.ids[int(np.flatnonzero(recent == 0)[0])],
+                field="y",
+                mend="give more recent values",
+            )
+
+    def _check_finite(self, panel: Panel, grid: FloatArray) -> None:
+        bad = ~np.isfinite(grid).all((1, 2))
+        if bad.any():
+            raise InputError(
+                "the forecast is beyond what a 32-bit number holds",
+                series=panel.ids[int(np.flatnonzero(bad)[0])],
+                field="y",
+                mend="divide the values by a constant",
+            )
+
+    def _warnings(self, panel: Panel, steps: int) -> list[list[str]]:
+        general = list(panel.notes)
+        if steps > self.info.horizon:
+            general.append(
+                f"horizon {steps} is longer than the {self.info.horizon} steps trained: "
+                "later steps are rolled forward from the model's own median"
+            )
+        warnings = [list(general) for _ in range(panel.n_series)]
+        recent = _observed_within(panel, self.info.context)
+        for index in np.flatnonzero(recent < _FEW):
+            warnings[index].append(f"only {recent[index]} observed values: the forecast rests on what is typical")
+        for index in np.flatnonzero((recent >= _FEW) & _constant(panel)):
+            warnings[index].append("the history is constant")
+        for index in np.flatnonzero(np.isnan(panel.values[panel.offsets[1:] - 1])):
+            warnings[index].append("the last steps of the history are not observed")
+        return warnings
+
+
+def _padded(context: Context) -> Context:
+    """Pad the batch to a power of two: the kernels keep memory for every shape that they have met."""
+    rows = len(context.values)
+    missing = (1 << (rows - 1).bit_length()) - rows
+    if not missing:
+        return context
+    return Context(
+        torch.nn.functional.pad(context.values, (0, 0, 0, missing)),
+        torch.nn.functional.pad(context.observed, (0, 0, 0, missing)),
+    )
+
+
+def _add_spread(block: Tensor, before: Tensor, middle: int) -> Tensor:
+    """Distances of `block` [B, H, Q] from its median, in quadrature with those of `before` [B, 1, Q]."""
+    median = block[:, :, middle, None]
+    own, earlier = block - median, before - before[:, :, middle, None]
+    return median + (own + earlier).sign() * (own.square() + earlier.square()).sqrt()
+
+
+def _log(x: Tensor, positive: Tensor) -> Tensor:
+    return torch.where(positive, x, 1.0).log()
+
+
+def _observed_within(panel: Panel, context: int) -> IntArray:
+    """[N] observed values among the last `context` steps of each series."""
+    known = np.concatenate([[0], np.cumsum(~np.isnan(panel.values))])
+    end = panel.offsets[1:]
+    return np.asarray(known[end] - known[np.maximum(panel.offsets[:-1], end - context)], np.int64)
+
+
+def _constant(panel: Panel) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    low = np.fmin.reduceat(panel.values, panel.offsets[:-1])
+    return np.asarray(low == np.fmax.reduceat(panel.values, panel.offsets[:-1]))

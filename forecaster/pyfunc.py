@@ -1,0 +1,42 @@
+"""The entry through which MLflow loads a model (`loader_module` of its MLmodel file).
+
+MLflow calls `_load_pyfunc` with the artifact's directory: only this installed package runs, no code that came with
+the artifact.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from forecaster.artifact import load_artifact
+from forecaster.predictor import Predictor
+from forecaster.reading import read_panel
+
+
+class PyFuncForecaster:
+    """`predict(long_frame, params)` as MLflow wants it."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
+
+    def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """A frame of `unique_id, ds, y` to one of `unique_id, ds, mean, median, lo-80, …, q0.1, …`.
+
+        params: `horizon` steps, `level` percentages, `quantile` probabilities; all optional
+        """
+        asked = params or {}
+        horizon = asked.get("horizon")
+        forecast = self.predictor.predict(
+            read_panel(model_input, self.predictor.freq),
+            horizon=None if horizon is None or int(horizon) == 0 else int(horizon),
+            levels=[float(level) for level in asked.get("level") or ()],
+            quantiles=[float(quantile) for quantile in asked.get("quantile") or ()],
+        )
+        frame: pd.DataFrame = forecast.to_table().to_pandas()
+        return frame
+
+
+def _load_pyfunc(path: str) -> PyFuncForecaster:
+    return PyFuncForecaster(load_artifact(path))

@@ -1,0 +1,89 @@
+"""The conventions that training, service and command line keep in MLflow's model registry.
+
+`champion` is served, `challenger` is the newest version that did not win. Which version was champion before stands
+in a tag, so that a promotion can be taken back.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from forecaster.errors import Conflict, InputError, NotFound
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+PREVIOUS_TAG = "forecaster.previous_champion"
+_REFERENCE = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]{0,127})(?:@([A-Za-z0-9._-]+)|/(\d{1,9}))?$")
+_MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # an unknown alias is the latter
+
+
+@dataclass(frozen=True)
+class Reference:
+    """`name`, `name@alias` or `name/version`; a bare name means its champion."""
+
+    name: str
+    alias: str | None
+    version: int | None
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        match = _REFERENCE.match(text)
+        if match is None:
+            raise InputError(
+                f"{text!r} is no model reference", field="model", mend="write name, name@alias or name/version"
+            )
+        name, alias, version = match.groups()
+        if version is not None:
+            return cls(name, None, int(version))
+        return cls(name, alias or CHAMPION, None)
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.alias}" if self.version is None else f"{self.name}/{self.version}"
+
+
+def resolve(client: MlflowClient, reference: Reference) -> ModelVersion:
+    """The registered version that a reference names. Raises NotFound."""
+    try:
+        if reference.version is not None:
+            return client.get_model_version(reference.name, str(reference.version))
+        return client.get_model_version_by_alias(reference.name, str(reference.alias))
+    except MlflowException as error:
+        if error.error_code in _MISSING:
+            raise NotFound(f"there is no model {reference}") from error
+        raise
+
+
+def champion_of(client: MlflowClient, name: str) -> ModelVersion | None:
+    """The version that is served, if any."""
+    try:
+        return resolve(client, Reference(name, CHAMPION, None))
+    except NotFound:
+        return None
+
+
+def promote(client: MlflowClient, name: str, version: int) -> ModelVersion:
+    """Make a version the champion and remember which it follows. Raises NotFound."""
+    chosen = resolve(client, Reference(name, None, version))
+    before = champion_of(client, name)
+    if before is not None and before.version != chosen.version:
+        client.set_registered_model_tag(name, PREVIOUS_TAG, str(before.version))
+    client.set_registered_model_alias(name, CHAMPION, str(version))
+    return chosen
+
+
+def rollback(client: MlflowClient, name: str) -> ModelVersion:
+    """Make the champion before the present one champion again. Raises NotFound or Conflict."""
+    try:
+        model = client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code in _MISSING:
+            raise NotFound(f"there is no model {name}") from error
+        raise
+    previous = model.tags.get(PREVIOUS_TAG)
+    if not previous:
+        raise Conflict(f"{name} has no earlier champion to go back to")
+    return promote(client, name, int(previous))

@@ -1,0 +1,71 @@
+"""A forecast that is asked for, whatever form the request had; and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from forecaster.errors import InputError
+from forecaster.forecast import Forecast
+from forecaster.frequency import Frequency
+from forecaster.panel import Panel
+from service.engines import ServedModel
+
+
+@dataclass(frozen=True)
+class Question:
+    """panel: reads the histories, once the frequency (that of the model) is known.
+
+    place: puts an error into the words of the request
+    """
+
+    model: str | None
+    horizon: int | None
+    freq: str | None
+    levels: tuple[float, ...]
+    quantiles: tuple[float, ...]
+    panel: Callable[[Frequency], Panel]
+    place: Callable[[InputError], InputError]
+
+
+@dataclass(frozen=True)
+class Answer:
+    model: ServedModel
+    forecast: Forecast
+
+
+def answer(question: Question, model: ServedModel, most_points: int) -> Answer:
+    """Compute the forecast. Raises InputError naming series and field as the request calls them."""
+    predictor = model.predictor
+    try:
+        _check_freq(question.freq, model)
+        panel = question.panel(predictor.freq)
+        _check_size(panel.n_series, question.horizon or predictor.info.horizon, most_points)
+        forecast = predictor.predict(
+            panel, horizon=question.horizon, levels=question.levels, quantiles=question.quantiles
+        )
+    except InputError as error:
+        raise question.place(error) from error
+    return Answer(model, forecast)
+
+
+def _check_freq(freq: str | None, model: ServedModel) -> None:
+    own = model.predictor.freq
+    if freq is None:
+        return
+    asked = Frequency.parse(freq)
+    if (asked.kind, asked.step) != (own.kind, own.step):
+        raise InputError(
+            f"{freq!r} is not the frequency of model {model.name!r}, which is {own.name!r}",
+            field="freq",
+            mend=f"ask a model trained at {asked.name!r}, or leave freq out",
+        )
+
+
+def _check_size(series: int, horizon: int, most_points: int) -> None:
+    if series * horizon > most_points:
+        raise InputError(
+            f"{series} series times {horizon} steps are more than {most_points} values",
+            field="horizon",
+            mend="ask for fewer series at once",
+        )

@@ -1,0 +1,158 @@
+"""From what a request calls a model to a loaded version: a champion at once, any other loaded when first asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+
+from forecaster.errors import ForecasterError, InputError, NotFound, Unavailable
+from forecaster.predictor import Predictor
+from service.cache import ModelCache
+from service.engines import ServedModel, ServedModels, use_one_core, warm_up
+from service.follower import Follower
+from service.promotion import CHAMPION
+from service.registry import RegisteredModel, Registry, Version
+
+_REFERENCE = re.compile(r"(?P<name>[^@/]+)(?:@(?P<alias>[^@/]+)|/(?P<version>[0-9]{1,9}))?")
+_FAILURE_SECONDS = 30.0  # how long a version that could not be loaded is not tried again
+_MOST_FAILURES = 1000
+
+Key = tuple[str, str]
+
+
+class Resolver:
+    """Used on the event loop only, which is why it needs no lock."""
+
+    def __init__(self, served: ServedModels, follower: Follower, others: OtherVersions, default: str | None) -> None:
+        self._served = served
+        self._follower = follower
+        self._others = others
+        self._default = default
+
+    async def resolve(self, reference: str | None) -> ServedModel:
+        """The model for `name`, `name@alias`, `name/version` or None (the default).
+
+        Raises InputError, NotFound, Unavailable, ArtifactError.
+        """
+        if reference is None:
+            return self._default_model()
+        name, alias, version = _parse(reference)
+        if alias == CHAMPION:
+            return self._champion(name)
+        served = self._served.by_name.get(name)
+        version = version or self._version_of(name, str(alias))
+        if served and served.version.version == version:
+            return served
+        self._registered(name)
+        return await self._others.get(name, version)
+
+    def _default_model(self) -> ServedModel:
+        if self._default is not None:
+            return self._champion(self._default)
+        by_name = self._served.by_name
+        if not by_name:
+            if not self._follower.ready:
+                raise Unavailable("no model is loaded yet")
+            raise NotFound("no model is served: train one, or promote a registered version to champion")
+        return max(by_name.values(), key=lambda model: model.since)
+
+    def _champion(self, name: str) -> ServedModel:
+        served = self._served.by_name.get(name)
+        if served is not None:
+            return served
+        if self._registered(name).champion is None:
+            raise NotFound(f"model {name!r} has no champion: ask for {name}/VERSION, or promote a version")
+        refusal = self._follower.view.refusals.get(name)
+        if refusal is None:
+            raise Unavailable(f"model {name!r} is being loaded")
+        raise Unavailable(f"model {name!r} cannot be served: {refusal.reason}")
+
+    def _version_of(self, name: str, alias: str) -> str:
+        model = self._registered(name)
+        if alias not in model.aliases:
+            known = ", ".join(sorted(model.aliases)) or "none"
+            raise NotFound(f"model {name!r} has no alias {alias!r}; it has: {known}")
+        return model.aliases[alias]
+
+    def _registered(self, name: str) -> RegisteredModel:
+        models = self._follower.view.models
+        if models is None:
+            raise Unavailable(f"model {name!r} is not loaded, and the model registry has not been reached yet")
+        if name not in models:
+            known = ", ".join(sorted(models)[:10]) or "none"
+            raise NotFound(f"there is no model {name!r}; registered are: {known}")
+        return models[name]
+
+
+class OtherVersions:
+    """Versions that are not champions: at most `limit` of them loaded, the one unused for longest goes first.
+
+    Requests for a version that is being loaded wait for that one loading. Used on the event loop only.
+    """
+
+    def __init__(self, registry: Registry, cache: ModelCache, limit: int) -> None:
+        self._registry = registry
+        self._cache = cache
+        self._limit = limit
+        self._loaded: OrderedDict[Key, ServedModel] = OrderedDict()
+        self._loading: dict[Key, asyncio.Task[ServedModel]] = {}
+        self._failed: OrderedDict[Key, tuple[float, ForecasterError]] = OrderedDict()
+        # One at a time: each holds a second copy of a model for a moment.
+        self._executor = ThreadPoolExecutor(1, "model-loader", initializer=use_one_core)
+
+    async def get(self, name: str, version: str) -> ServedModel:
+        key = (name, version)
+        if key in self._loaded:
+            self._loaded.move_to_end(key)
+            return self._loaded[key]
+        self._raise_recent_failure(key)
+        if key not in self._loading:
+            self._loading[key] = asyncio.create_task(self._load(key))
+        return await asyncio.shield(self._loading[key])  # a client that leaves does not end what others wait for
+
+    @property
+    def loaded(self) -> list[ServedModel]:
+        return list(self._loaded.values())
+
+    def close(self) -> None:
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def _load(self, key: Key) -> ServedModel:
+        loop = asyncio.get_running_loop()
+        try:
+            version, predictor = await loop.run_in_executor(self._executor, self._fetch, *key)
+        except ForecasterError as error:
+            self._failed[key] = (time.monotonic() + _FAILURE_SECONDS, error)
+            if len(self._failed) > _MOST_FAILURES:
+                self._failed.popitem(last=False)
+            raise
+        finally:
+            del self._loading[key]
+        model = self._loaded[key] = ServedModel(version, predictor)
+        if len(self._loaded) > self._limit:
+            _, oldest = self._loaded.popitem(last=False)
+            await loop.run_in_executor(self._executor, self._cache.drop, oldest.version)
+        return model
+
+    def _fetch(self, name: str, number: str) -> tuple[Version, Predictor]:
+        version = self._registry.version(name, number)
+        predictor = self._cache.obtain(version, self._registry.download)
+        warm_up(predictor)
+        return version, predictor
+
+    def _raise_recent_failure(self, key: Key) -> None:
+        until, error = self._failed.get(key, (0.0, None))
+        if error is not None and time.monotonic() < until:
+            raise type(error)(str(error)) from error
+        self._failed.pop(key, None)
+
+
+def _parse(reference: str) -> tuple[str, str | None, str | None]:
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        raise InputError(f"{reference[:100]!r} names no model", field="model", mend="use NAME, NAME@ALIAS or NAME/VERSION")
+    name, alias, version = match.group("name", "alias", "version")
+    return name, alias or (None if version else CHAMPION), None if version is None else str(int(version))

@@ -1,0 +1,232 @@
+"""What goes over the wire as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, WrapValidator
+from pydantic_core import PydanticCustomError
+
+MOST_SERIES = 10_000
+MOST_VALUES = 1_000_000
+LONGEST_HORIZON = 10_000
+MOST_PROBABILITIES = 50
+
+
+def _or_say(message: str) -> WrapValidator:
+    """One message in place of one for each member of a union."""
+
+    def validate(given: Any, inner: Callable[[Any], Any]) -> Any:
+        try:
+            return inner(given)
+        except ValidationError as error:
+            raise PydanticCustomError("wrong_type", message) from error  # type: ignore[arg-type]
+
+    return WrapValidator(validate)
+
+
+INT64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Id = Annotated[
+    Annotated[str, Field(min_length=1, max_length=256)] | INT64,
+    _or_say("give a string (1 to 256 characters) or a whole number"),
+]
+Start = Annotated[
+    Annotated[str, Field(max_length=64)] | INT64 | None,
+    _or_say("give a timestamp such as 2024-01-31T12:00:00, or a whole step"),
+]
+Timestamps = Annotated[
+    list[str] | list[INT64] | None, _or_say("give a list of timestamps, or one of whole steps")
+]
+Values = Annotated[list[float | None], FailFast(), Field(max_length=MOST_VALUES)]
+Level = Annotated[float, Field(ge=1, le=99.9)]
+Quantile = Annotated[float, Field(gt=0, lt=1)]
+Levels = Annotated[
+    list[Level],
+    Field(max_length=MOST_PROBABILITIES, description="Central intervals in percent: 80 spans the quantiles 0.1 to 0.9."),
+]
+Quantiles = Annotated[list[Quantile], Field(max_length=MOST_PROBABILITIES, description="Quantiles, as probabilities.")]
+Model = Annotated[
+    str | None,
+    Field(
+        min_length=1, max_length=300, description="`NAME`, `NAME@ALIAS` or `NAME/VERSION`; the default model if left out."
+    ),
+]
+Horizon = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        le=LONGEST_HORIZON,
+        description="Steps; those the model was trained for if left out. Beyond them it is rolled forward.",
+    ),
+]
+Freq = Annotated[
+    str | None, Field(max_length=32, description="One step, as pandas writes it. Only checked: it must be the model's.")
+]
+
+
+class Strict(BaseModel):
+    """JSON as it is typed: no text for numbers, no unknown keys, no infinities."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+class SeriesIn(Strict):
+    """One series: `values` from `start` on without gaps, or a value for each of `timestamps`."""
+
+    id: Id
+    values: Values = Field(description="Numbers; null is a missing value.")
+    start: Start = Field(default=None, description="When the first value was observed; steps from 1 if left out.")
+    timestamps: Timestamps = Field(default=None, description="When each value was observed; in any order.")
+    static: dict[str, Any] | None = Field(default=None, description="Not used by the present models.")
+    past: dict[str, Any] | None = Field(default=None, description="Not used by the present models.")
+    future: dict[str, Any] | None = Field(default=None, description="Not used by the present models.")
+
+
+class ForecastRequest(Strict):
+    model: Model = None
+    horizon: Horizon = None
+    freq: Freq = None
+    level: Levels = []
+    quantiles: Quantiles = []
+    series: Annotated[list[SeriesIn], FailFast(), Field(min_length=1, max_length=MOST_SERIES)]
+
+
+class ForecastParameters(BaseModel):
+    """The same for columnar bodies, in the query."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+
+    model: Model = None
+    horizon: Horizon = None
+    freq: Freq = None
+    level: Levels = []
+    quantile: Quantiles = []
+
+
+class ModelOut(BaseModel):
+    name: str
+    version: str
+    run_id: str | None
+
+
+class Interval(BaseModel):
+    lo: list[float]
+    hi: list[float]
+
+
+class ForecastOut(BaseModel):
+    id: str | int
+    timestamps: list[str] | list[int]
+    mean: list[float]
+    median: list[float]
+    intervals: dict[str, Interval]
+    quantiles: dict[str, list[float]]
+    warnings: list[str]
+
+
+class ForecastResponse(BaseModel):
+    model: ModelOut
+    freq: str
+    forecasts: list[ForecastOut]
+
+
+class ProblemError(BaseModel):
+    pointer: str
+    message: str
+    series: str | None = None
+
+
+class Problem(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[ProblemError] = []
+
+
+class Wanted(BaseModel):
+    """The champion of the registry, where another version is served."""
+
+    version: str
+    reason: str
+    since: datetime | None
+
+
+class ServedOut(BaseModel):
+    version: str
+    run_id: str | None
+    since: datetime
+    """When this process began to serve it."""
+    freq: str
+    horizon: int
+    season: int
+    context: int
+    quantiles: list[float]
+    data: dict[str, Any]
+    """What it was trained on."""
+
+
+class RegistryOut(BaseModel):
+    reachable: bool
+    since: datetime | None
+    message: str | None = None
+
+
+class RegisteredOut(BaseModel):
+    """A model. What the registry alone knows is as it was last seen."""
+
+    name: str
+    description: str
+    tags: dict[str, str]
+    aliases: dict[str, str]
+    served: ServedOut | None
+    wanted: Wanted | None
+
+
+class ModelsOut(BaseModel):
+    registry: RegistryOut
+    models: list[RegisteredOut]
+
+
+class VersionOut(BaseModel):
+    version: str
+    run_id: str | None
+    created_at: datetime
+    description: str
+    tags: dict[str, str]
+    metrics: dict[str, float]
+    datasets: list[dict[str, str]]
+
+
+class ModelDetailOut(RegisteredOut):
+    registry: RegistryOut
+    versions: list[VersionOut] | None
+    """The newest, newest first; null while the registry is away."""
+
+
+class PromoteRequest(Strict):
+    version: Annotated[str, Field(pattern="^[0-9]{1,9}$")] | Annotated[int, Field(ge=1, lt=10**9)]
+
+
+class PromoteOut(BaseModel):
+    name: str
+    champion: str
+    previous: str | None
+
+
+class ReadyModel(BaseModel):
+    name: str
+    version: str | None
+    run_id: str | None
+    since: datetime | None
+    wanted: Wanted | None
+
+
+class Ready(BaseModel):
+    status: Literal["ready", "starting"]
+    registry: RegistryOut
+    models: list[ReadyModel]

@@ -1,0 +1,82 @@
+"""Whether a new version goes live: it must beat the present champion on the same backtest, told apart fairly."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow.artifacts
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+
+from forecaster.artifact import BACKTEST, load_artifact
+from forecaster.backtest import BacktestWindows, evaluate
+from forecaster.errors import ArtifactError
+from forecaster.predictor import Predictor
+from forecaster.store.registry import CHALLENGER, champion_of, promote
+from training.settings import Promotion
+
+MEASURE = "sql"  # scaled quantile loss: proper for the whole forecast, and comparable over series
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    promoted: bool
+    reason: str
+    champion: dict[str, float] | None = None
+
+
+def judge(client: MlflowClient, name: str, score: float, windows: BacktestWindows, policy: Promotion) -> Verdict:
+    """Compare the new model's score with the champion's on the same windows; lower is better."""
+    if policy == "never":
+        return Verdict(False, "not promoted: promotion was switched off for this run")
+    champion = champion_of(client, name)
+    if champion is None:
+        return Verdict(True, "promoted: there was no champion before")
+    try:
+        scores = _score_champion(champion, windows)
+    except ArtifactError as error:
+        return Verdict(policy == "always", f"the champion, version {champion.version}, could not be judged: {error}")
+    rival = scores[MEASURE]
+    comparison = f"scaled quantile loss {score:.4f} against {rival:.4f} of version {champion.version}"
+    if policy == "always":
+        return Verdict(True, f"promoted as asked: {comparison}", scores)
+    if score < rival:
+        return Verdict(True, f"promoted: {comparison}", scores)
+    return Verdict(False, f"not promoted: {comparison}", scores)
+
+
+def settle(client: MlflowClient, name: str, version: int, verdict: Verdict) -> None:
+    """Write the verdict to the registry: the alias and, in words, the version's description."""
+    client.update_model_version(name, str(version), verdict.reason)
+    if verdict.promoted:
+        promote(client, name, version)
+    else:
+        client.set_registered_model_alias(name, CHALLENGER, str(version))
+    logger.info("%s version %d: %s", name, version, verdict.reason)
+
+
+def download(version: ModelVersion, directory: Path) -> Path:
+    """The artifact of a registered version."""
+    uri = f"models:/{version.name}/{version.version}"
+    return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(directory)))
+
+
+def _score_champion(champion: ModelVersion, windows: BacktestWindows) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as directory:
+        folder = download(champion, Path(directory))
+        return evaluate(_fair(folder, windows), windows).metrics
+
+
+def _fair(folder: Path, windows: BacktestWindows) -> Predictor:
+    """The champion as it is served if it has seen nothing of these windows, else its fit that held out its end."""
+    served = load_artifact(folder)
+    last_seen = served.info.data.get("last_ordinal")
+    panel = windows.panel
+    first = int((panel.start[windows.series] + windows.origin - windows.begin).min())
+    if (last_seen is not None and first > last_seen) or not (folder / BACKTEST).exists():
+        return served
+    return load_artifact(folder, backtest=True)

@@ -1,0 +1,111 @@
+"""The backtest of a training run: the fresh model, calibrated without peeking, against the baselines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from forecaster.backtest import (
+    BacktestWindows,
+    Scores,
+    backtest_windows,
+    forecast_windows,
+    score_points,
+    score_quantiles,
+)
+from forecaster.baselines import seasonal_naive, theta
+from forecaster.panel import FloatArray, Panel
+from forecaster.predictor import Predictor
+from training.calibration import calibration_factors
+from training.settings import TrainingSettings
+
+_MOST_WINDOWS = 20_000  # enough for any mean; keeps the memory of the quantiles bounded
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """windows, and the calibrated quantiles [N, H, Q] and scores of the model on them
+
+    baselines: name -> measures; `theta` covers `series` windows only, and `model_mase` is the model's on the same
+    calibration: [H, Q] factors from all windows
+    """
+
+    windows: BacktestWindows
+    quantiles: FloatArray
+    scores: Scores
+    baselines: dict[str, dict[str, float]]
+    calibration: torch.Tensor
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        naive = self.baselines["seasonal_naive"]["mase"]
+        return {**self.scores.metrics, "skill": 1 - self.scores.metrics["mase"] / naive if naive else 0.0}
+
+
+def training_backtest(panel: Panel, settings: TrainingSettings, longest: int = _MOST_WINDOWS) -> BacktestWindows:
+    """The windows on which this run, its baselines and the present champion are compared."""
+    plan = settings.backtest
+    return backtest_windows(
+        panel,
+        horizon=settings.model.horizon,
+        windows=plan.windows,
+        step=plan.step,
+        season=settings.model.season,
+        most=longest,
+        seed=settings.fit.seed,
+    )
+
+
+def evaluate_training(predictor: Predictor, windows: BacktestWindows, settings: TrainingSettings) -> Evaluation:
+    """Score a predictor whose network is not calibrated yet."""
+    quantiles = _cross_calibrated(predictor, windows)
+    positive = settings.model.transform == "log"
+    scores = score_quantiles(windows, quantiles, settings.model.quantiles, positive=positive)
+    baselines = _baselines(windows, scores, settings)
+    return Evaluation(windows, quantiles, scores, baselines, calibration_factors(predictor.network, windows))
+
+
+def _cross_calibrated(predictor: Predictor, windows: BacktestWindows) -> FloatArray:
+    """[N, H, Q] quantiles of each half of the series, calibrated on the other half: no window judges itself."""
+    half = windows.series % 2 == 0
+    if half.all() or not half.any():  # a single series: two halves of its origins would overlap, so none is made
+        return forecast_windows(predictor, windows)
+    quantiles = np.empty((len(half), windows.horizon, len(predictor.info.quantiles)), np.float32)
+    network = predictor.network
+    for judged in (half, ~half):
+        factors = calibration_factors(network, windows.take(np.flatnonzero(~judged)))
+        quantiles[judged] = _with_calibration(predictor, factors, windows.take(np.flatnonzero(judged)))
+    return quantiles
+
+
+def _with_calibration(predictor: Predictor, factors: torch.Tensor, windows: BacktestWindows) -> FloatArray:
+    network = predictor.network
+    before = network.calibration.clone()
+    network.calibration.copy_(factors)
+    try:
+        return forecast_windows(predictor, windows)
+    finally:
+        network.calibration.copy_(before)
+
+
+def _baselines(windows: BacktestWindows, scores: Scores, settings: TrainingSettings) -> dict[str, dict[str, float]]:
+    values, begin, origin, horizon = windows.panel.values, windows.begin, windows.origin, windows.horizon
+    season = settings.model.season
+    found = {
+        "naive": score_points(windows, seasonal_naive(values, begin, origin, horizon, 1)).metrics,
+        "seasonal_naive": score_points(windows, seasonal_naive(values, begin, origin, horizon, season)).metrics,
+    }
+    rows = _sample(len(windows.series), settings.backtest.baseline_series, settings.fit.seed)
+    part = windows.take(rows)
+    statistical = score_points(part, theta(values, part.begin, part.origin, horizon, season)).metrics
+    model = scores.by_window["mase"][rows]
+    found["theta"] = {**statistical, "windows": float(len(rows)), "model_mase": float(np.nanmean(model))}
+    return found
+
+
+def _sample(count: int, most: int, seed: int) -> np.ndarray:
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))

@@ -1,0 +1,57 @@
+"""How a model directory becomes an MLflow model: a pyfunc whose loader is the installed package, and no pickle."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow.pyfunc
+import numpy as np
+import pandas as pd
+from mlflow.models import Model, ModelSignature
+from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
+
+from forecaster.panel import Panel
+
+_REQUIREMENTS = ("torch", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "jaxtyping", "fsspec")
+_EXAMPLE_STEPS = 48
+
+
+def save_model(path: str, mlflow_model: Model, *, directory: Path, signature: ModelSignature, **extra: Any) -> None:
+    """Called by `mlflow.models.Model.log`: write MLmodel and our files side by side to `path`."""
+    mlflow.pyfunc.save_model(
+        path,
+        loader_module="forecaster.pyfunc",
+        mlflow_model=mlflow_model,
+        signature=signature,
+        pip_requirements=[f"forecaster=={version('forecaster')}", *(f"{n}=={version(n)}" for n in _REQUIREMENTS)],
+        **extra,
+    )
+    shutil.copytree(directory, path, dirs_exist_ok=True)
+
+
+def signature_of(panel: Panel) -> ModelSignature:
+    """Columns as the training data has them; parameters horizon (0: as trained), level and quantile."""
+    names = "long" if np.issubdtype(panel.ids.dtype, np.integer) else "string"
+    steps = "long" if panel.integer else "datetime"
+    inputs = Schema([ColSpec(names, "unique_id"), ColSpec(steps, "ds"), ColSpec("double", "y")])
+    params = ParamSchema(
+        [
+            ParamSpec("horizon", "long", 0),
+            ParamSpec("level", "double", [80.0, 95.0], (-1,)),
+            ParamSpec("quantile", "double", [], (-1,)),
+        ]
+    )
+    return ModelSignature(inputs=inputs, params=params)
+
+
+def made_up_example(panel: Panel) -> pd.DataFrame:
+    """A long frame of the right types that holds no training data."""
+    step = np.arange(_EXAMPLE_STEPS)
+    start = panel.freq.to_grid(np.array(["2024-01-01"], "datetime64[us]"))[0] if not panel.integer else np.array([1])
+    ds = panel.freq.from_grid(start[0] + step, panel.phase[:1], integer=panel.integer)
+    y = 100 + 10 * np.sin(2 * np.pi * step / max(2, panel.freq.season))
+    name: Any = 1 if np.issubdtype(panel.ids.dtype, np.integer) else "example"
+    return pd.DataFrame({"unique_id": [name] * len(step), "ds": ds, "y": y.round(3)})

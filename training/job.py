@@ -1,0 +1,122 @@
+"""`python -m training.job DIRECTORY`: one attempt at a training job, run by a worker.
+
+Standard output holds one JSON event a line, standard error the log. When standard input ends the worker is gone,
+and so is this process.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from forecaster.errors import ForecasterError, TrainingError
+from forecaster.store.database import connect
+from forecaster.store.datasets import DatasetStore
+from forecaster.store.jobs import JobStore
+from forecaster.store.settings import StoreSettings
+from forecaster.store.spec import JobSpec
+from training.fit import Progress
+from training.pipeline import quiet_libraries, train
+from training.request import TrainRequest
+
+logger = logging.getLogger("training")
+_FITS = ("backtest fit", "final fit")
+
+
+class EventReporter:
+    """Progress as events for the worker; the two fits share one estimate of the time that is left."""
+
+    def stage(self, name: str) -> None:
+        logger.info("%s", name)
+        emit("progress", stage=name)
+
+    def progress(self, stage: str, progress: Progress) -> None:
+        fits_before = _FITS.index(stage)
+        whole = progress.seconds_left / max(1, progress.epochs - progress.epoch) * progress.epochs
+        emit(
+            "progress",
+            stage=stage,
+            epoch=progress.epoch,
+            epochs=progress.epochs,
+            loss=progress.loss,
+            windows_per_second=round(progress.windows_per_second, 1),
+            seconds_left=round(progress.seconds_left + whole * (len(_FITS) - 1 - fits_before), 1),
+            fraction=round((fits_before + progress.epoch / progress.epochs) / len(_FITS), 4),
+        )
+        logger.info("%s: epoch %d of %d, loss %.4f", stage, progress.epoch, progress.epochs, progress.loss)
+
+    def note(self, text: str) -> None:
+        logger.warning("%s", text)
+
+
+def emit(event: str, **content: Any) -> None:
+    """One line of JSON to the worker."""
+    sys.stdout.write(json.dumps({"event": event, **content}) + "\n")
+    sys.stdout.flush()
+
+
+def main(directory: Path) -> int:
+    """Run the job whose spec lies in `directory`; gives the exit code."""
+    _end_with_the_worker()
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    quiet_libraries()
+    try:
+        result = _run(directory)
+    except ForecasterError as error:
+        logger.error("%s", error)
+        emit("error", message=str(error), kind="input" if error.exit_code == 2 else "failed")
+        return error.exit_code
+    except Exception as error:
+        logger.exception("the training failed")
+        emit("error", message=f"{type(error).__name__}: {error}", kind="failed")
+        return 1
+    emit("result", result=result)
+    return 0
+
+
+def _run(directory: Path) -> dict[str, Any]:
+    task = json.loads((directory / "spec.json").read_text())
+    spec = JobSpec.model_validate(task["spec"])
+    settings = StoreSettings()
+    jobs = JobStore(connect(settings.database_url))
+
+    def guard() -> None:
+        if not jobs.is_current(task["id"], task["token"]):
+            raise TrainingError("this attempt is no longer the current one; nothing was published")
+
+    version = DatasetStore(settings.datasets_dir).get(spec.dataset)
+    request = TrainRequest(
+        data=str(version.path),
+        data_name=version.reference,
+        name=spec.model,
+        freq=spec.freq,
+        horizon=spec.horizon,
+        preset=spec.preset,
+        changes=spec.settings,
+        warm_start=spec.warm_start,
+        promote=spec.promote,
+        seed=spec.seed,
+        started_by=spec.started_by,
+        job_id=task["id"],
+        work=directory,
+    )
+    return train(request, settings, EventReporter(), guard).model_dump(mode="json")
+
+
+def _end_with_the_worker() -> None:
+    def watch() -> None:
+        while os.read(0, 1):  # os.read: a buffered reader would hold a lock that the interpreter needs to exit
+            time.sleep(0)
+        os._exit(3)
+
+    threading.Thread(target=watch, name="worker-watch", daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,214 @@
+"""One training run from data to a registered model.
+
+read → profile and choose → fit without the last steps → backtest against baselines and champion → fit on all →
+calibrate → save and check → log, register, promote.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from torch import Tensor
+
+from forecaster.artifact import load_artifact, save_artifact
+from forecaster.backtest import held_out_steps
+from forecaster.errors import InputError
+from forecaster.network import ForecastNetwork
+from forecaster.panel import Panel
+from forecaster.predictor import ModelInfo, Predictor
+from forecaster.reading import read_panel
+from forecaster.settings import ModelSettings
+from forecaster.store.registry import Reference, resolve
+from forecaster.store.settings import StoreSettings
+from training import champion, publishing
+from training.choose import choose_settings, override
+from training.evaluation import Evaluation, evaluate_training, training_backtest
+from training.fit import FitResult, Progress, fit, training_device
+from training.preparation import build_loss, build_network, training_windows
+from training.profile import Profile, profile_panel
+from training.request import Reporter, Silent, TrainRequest, TrainResult
+from training.settings import TrainingSettings
+from training.tracking import Run, tracked_run
+
+Guard = Callable[[], None]
+_WARM_RATE = 0.25  # of the learning rate: a warm start refines, it does not begin anew
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Weights to begin with, for the fit that holds out the end and for the final fit; None begins afresh."""
+
+    held_out: Mapping[str, Tensor] | None = None
+    final: Mapping[str, Tensor] | None = None
+    model: ModelSettings | None = None
+
+
+def train(
+    request: TrainRequest,
+    settings: StoreSettings,
+    reporter: Reporter | None = None,
+    guard: Guard = lambda: None,
+) -> TrainResult:
+    """Run a training. `guard` is called before anything is published and raises when the job is not ours any more.
+
+    Raises InputError and TrainingError; the champion is then what it was.
+    """
+    reporter = reporter or Silent()
+    began = time.perf_counter()
+    reporter.stage("reading the data")
+    panel = read_panel(request.data, request.freq)
+    panel.require_observations()
+    for note in panel.notes:
+        reporter.note(note)
+    profile = profile_panel(panel)
+    with tracked_run(request, settings) as run, _workspace(request) as work:
+        start = _warm_start(run, request, work)
+        plan = _plan(request, panel, profile, start)
+        digest = publishing.panel_digest(panel)
+        run.params({**plan.model_dump(mode="json"), "warm_start": request.warm_start, "promote": request.promote})
+        publishing.log_dataset(request, digest)
+        made = _make(request, panel, profile, digest, plan, start, work, run, reporter)
+        guard()
+        reporter.stage("publishing")
+        version, verdict = _publish(run, request, panel, profile, plan, made)
+        return TrainResult(
+            run_id=run.run_id,
+            model=request.name,
+            version=version,
+            promoted=verdict.promoted,
+            reason=verdict.reason,
+            seconds=round(time.perf_counter() - began, 2),
+            windows_per_second=round(made.fitted.windows_per_second, 1),
+            metrics=made.evaluation.metrics,
+            baselines=made.evaluation.baselines,
+            champion=verdict.champion,
+            warnings=list(panel.notes),
+            preset=plan.preset,
+            settings=plan.model_dump(mode="json"),
+        )
+
+
+@dataclass(frozen=True)
+class _Made:
+    directory: Path
+    evaluation: Evaluation
+    fitted: FitResult
+
+
+def _plan(request: TrainRequest, panel: Panel, profile: Profile, start: _Start) -> TrainingSettings:
+    plan = choose_settings(profile, panel.freq, request.horizon, request.preset, request.seed)
+    if start.model is not None:
+        if start.model.horizon != request.horizon:
+            raise InputError(
+                f"{request.warm_start} was trained for {start.model.horizon} steps, not {request.horizon}",
+                field="warm_start",
+                mend="use the same horizon or start afresh",
+            )
+        calmer = plan.fit.model_copy(update={"learning_rate": plan.fit.learning_rate * _WARM_RATE})
+        plan = plan.model_copy(update={"model": start.model, "fit": calmer})
+    return override(plan, request.changes)
+
+
+def _warm_start(run: Run, request: TrainRequest, work: Path) -> _Start:
+    if request.warm_start is None:
+        return _Start()
+    version = resolve(run.client, Reference.parse(request.warm_start))
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        directory = champion.download(version, Path(folder))
+        final = load_artifact(directory)
+        held_out = load_artifact(directory, backtest=True)
+    return _Start(held_out.network.state_dict(), final.network.state_dict(), final.info.settings)
+
+
+def _make(
+    request: TrainRequest,
+    panel: Panel,
+    profile: Profile,
+    digest: str,
+    plan: TrainingSettings,
+    start: _Start,
+    work: Path,
+    run: Run,
+    reporter: Reporter,
+) -> _Made:
+    """Both fits, the backtest between them, and the checked model directory."""
+    held_out = held_out_steps(plan.backtest.windows, plan.backtest.step, plan.model.horizon)
+    windows = training_backtest(panel, plan)  # fails here, before the fit, when the series are too short
+    data = {**profile.model_dump(), "digest": digest, "last_ordinal": int(panel.ends.max()), "held_out": held_out}
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    info = ModelInfo(name=request.name, settings=plan.model, created_at=now, data=data)
+
+    judged, _ = _fit(panel, plan, held_out, start.held_out, "backtest fit", work, run, reporter)
+    reporter.stage("backtest")
+    evaluation = evaluate_training(Predictor(judged, info), windows, plan)
+    publishing.log_evaluation(run, evaluation)
+    final, fitted = _fit(panel, plan, 0, start.final, "final fit", work, run, reporter)
+    for network in (judged, final):
+        network.calibration.copy_(evaluation.calibration)
+    reporter.stage("saving")
+    directory = Path(tempfile.mkdtemp(dir=work)) / "model"
+    save_artifact(directory, Predictor(final, info), judged.state_dict())
+    load_artifact(directory)  # what cannot be loaded is never published
+    return _Made(directory, evaluation, fitted)
+
+
+def _fit(
+    panel: Panel,
+    plan: TrainingSettings,
+    held_out: int,
+    weights: Mapping[str, Tensor] | None,
+    stage: str,
+    work: Path,
+    run: Run,
+    reporter: Reporter,
+) -> tuple[ForecastNetwork, FitResult]:
+    reporter.stage(stage)
+    windows = training_windows(panel, plan, held_out, training_device())
+    network = build_network(plan, windows, weights)
+    name = stage.replace(" ", "_")
+
+    def observe(progress: Progress) -> None:
+        reporter.progress(stage, progress)
+        run.epoch(name, progress)
+
+    result = fit(network, windows, build_loss(plan, windows), plan.fit, observer=observe, checkpoint=work / name)
+    return network.to("cpu"), result
+
+
+def _publish(
+    run: Run, request: TrainRequest, panel: Panel, profile: Profile, plan: TrainingSettings, made: _Made
+) -> tuple[int, champion.Verdict]:
+    publishing.log_artifacts(run, plan, profile, made.evaluation)
+    run.metrics({"windows_per_second": made.fitted.windows_per_second, "fit_seconds": made.fitted.seconds})
+    evaluation = made.evaluation
+    score = evaluation.scores.metrics[champion.MEASURE]
+    verdict = champion.judge(run.client, request.name, score, evaluation.windows, request.promote)
+    version = publishing.register(run, request, made.directory, panel)
+    champion.settle(run.client, request.name, version, verdict)
+    run.tag("forecaster.verdict", verdict.reason)
+    return version, verdict
+
+
+@contextmanager
+def _workspace(request: TrainRequest) -> Iterator[Path]:
+    """Where checkpoints lie: the job's own directory, which outlives a crash, or a temporary one."""
+    if request.work is not None:
+        request.work.mkdir(parents=True, exist_ok=True)
+        yield request.work
+        return
+    with tempfile.TemporaryDirectory(prefix="forecaster-") as folder:
+        yield Path(folder)
+
+
+def quiet_libraries() -> None:
+    """Keep the chatter of libraries out of a person's terminal; warnings of ours are logged."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "mlflow", "alembic", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)

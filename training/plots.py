@@ -1,0 +1,90 @@
+"""Pictures of a backtest: forecasts of the best, a median and the worst series, and the calibration.
+
+Figures are made without pyplot, whose global state is not safe in threads.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from forecaster.frequency import IntArray
+from forecaster.panel import FloatArray
+from training.evaluation import Evaluation
+
+_INK, _FORECAST, _GRID = "#1f2933", "#0b6fa4", "#d9dee3"
+_BANDS = ((0.025, 0.975, 0.18), (0.1, 0.9, 0.30))  # lower, upper, opacity
+_SHOWN_HORIZONS = 4
+
+
+def draw_forecasts(evaluation: Evaluation, quantiles: tuple[float, ...], path: Path) -> None:
+    """Truth, median and 80 % and 95 % bands of the best, the median and the worst window by MASE."""
+    score = evaluation.scores.by_window["mase"]
+    order = np.argsort(np.where(np.isfinite(score), score, np.inf))[: int(np.isfinite(score).sum())]
+    if not len(order):
+        return
+    chosen = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
+    figure = Figure(figsize=(10, 9), layout="constrained")
+    for axes, (name, row) in zip(figure.subplots(3, 1), chosen.items(), strict=True):
+        _forecast(axes, evaluation, quantiles, int(row))
+        series = evaluation.windows.panel.ids[evaluation.windows.series[row]]
+        axes.set_title(f"{name}: {series}, MASE {score[row]:.2f}", loc="left", fontsize=11)
+    figure.get_axes()[0].legend(loc="upper left", fontsize=9, frameon=False, ncols=4)
+    figure.savefig(path, dpi=110)
+
+
+def _forecast(axes: Axes, evaluation: Evaluation, quantiles: tuple[float, ...], row: int) -> None:
+    windows = evaluation.windows
+    horizon = windows.horizon
+    begin, origin, series = windows.begin[row], windows.origin[row], windows.series[row]
+    shown = min(origin - begin, _SHOWN_HORIZONS * horizon)
+    panel = windows.panel
+    ordinal: IntArray = panel.start[series] + np.arange(origin - begin - shown, origin - begin + horizon)
+    ds = panel.freq.from_grid(ordinal, panel.phase[series : series + 1], integer=panel.integer)
+    truth = np.concatenate([panel.values[origin - shown : origin], windows.truth[row]])
+    axes.plot(ds, truth, color=_INK, linewidth=1.1, label="truth")
+    grid = evaluation.quantiles[row]
+    axes.plot(ds[shown:], grid[:, quantiles.index(0.5)], color=_FORECAST, linewidth=1.6, label="median")
+    for low, high, opacity in _BANDS:
+        if low in quantiles and high in quantiles:
+            limits = grid[:, quantiles.index(low)], grid[:, quantiles.index(high)]
+            label = f"{round(100 * (high - low))} %"
+            axes.fill_between(ds[shown:], *limits, color=_FORECAST, alpha=opacity, linewidth=0, label=label)
+    axes.axvline(ds[shown - 1], color=_INK, linewidth=0.6, linestyle=":")
+    _clean(axes)
+
+
+def draw_calibration(evaluation: Evaluation, quantiles: tuple[float, ...], path: Path) -> None:
+    """How often the truth fell below each quantile, against what was promised."""
+    truth = evaluation.windows.truth[:, :, None]
+    known = ~np.isnan(truth[..., 0])
+    below = np.where(known[..., None], truth <= evaluation.quantiles, False).sum((0, 1)) / max(1, known.sum())
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.8, linestyle=":", label="perfect")
+    axes.plot(quantiles, below, color=_FORECAST, marker="o", markersize=4, label="this model")
+    axes.set(xlabel="promised probability", ylabel="share of truths below", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axes.set_title("Calibration on held-out origins", loc="left", fontsize=11)
+    axes.legend(frameon=False, loc="upper left")
+    _clean(axes)
+    figure.savefig(path, dpi=110)
+
+
+def draw_error_by_step(model: FloatArray, path: Path) -> None:
+    """Scaled absolute error against the step of the horizon."""
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(np.arange(1, len(model) + 1), model, color=_FORECAST)
+    axes.set(xlabel="step of the horizon", ylabel="scaled absolute error", ylim=(0, None))
+    _clean(axes)
+    figure.savefig(path, dpi=110)
+
+
+def _clean(axes: Axes) -> None:
+    axes.grid(color=_GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)

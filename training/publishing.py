@@ -1,0 +1,107 @@
+"""A finished training in MLflow: pictures and tables of the run, and the registered model version."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import tempfile
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import yaml
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.data.sources import LocalArtifactDatasetSource
+from mlflow.models import Model
+from mlflow.types.schema import ColSpec, Schema
+
+from forecaster.panel import Panel
+from training import flavor
+from training.evaluation import Evaluation
+from training.plots import draw_calibration, draw_error_by_step, draw_forecasts
+from training.profile import Profile
+from training.request import TrainRequest
+from training.settings import TrainingSettings
+from training.tracking import JOB_TAG, Run
+
+logger = logging.getLogger(__name__)
+
+
+def panel_digest(panel: Panel) -> str:
+    """Identifies the data: ids, starts, lengths and values."""
+    digest = hashlib.sha256()
+    for part in (panel.start, panel.phase, panel.offsets, panel.values):
+        digest.update(np.ascontiguousarray(part).view(np.uint8).data)
+    digest.update("\n".join(map(str, panel.ids)).encode())
+    return digest.hexdigest()[:16]
+
+
+def log_dataset(request: TrainRequest, digest: str) -> None:
+    """The data as an MLflow data set of the active run."""
+    source = str(request.data) if isinstance(request.data, (str, Path)) else "memory"
+    schema = Schema([ColSpec("string", "unique_id"), ColSpec("string", "ds"), ColSpec("double", "y")])
+    name = request.data_name or Path(source).name
+    dataset = MetaDataset(LocalArtifactDatasetSource(source), name=name, digest=digest, schema=schema)
+    mlflow.log_input(dataset, context="training")
+
+
+def log_evaluation(run: Run, evaluation: Evaluation) -> None:
+    """`backtest/<measure>`, `backtest/<baseline>/<measure>`, and the error by step of the horizon."""
+    values = {f"backtest/{name}": value for name, value in evaluation.metrics.items()}
+    for baseline, measures in evaluation.baselines.items():
+        values |= {f"backtest/{baseline}/{name}": value for name, value in measures.items()}
+    run.metrics(values)
+    run.curve("backtest/error_by_step", evaluation.scores.by_step)
+
+
+def log_artifacts(run: Run, settings: TrainingSettings, profile: Profile, evaluation: Evaluation) -> None:
+    """Plots, the per-series table, the settings and the profile."""
+    quantiles = settings.model.quantiles
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder)
+        (directory / "plots").mkdir()
+        draw_forecasts(evaluation, quantiles, directory / "plots" / "forecasts.png")
+        draw_calibration(evaluation, quantiles, directory / "plots" / "calibration.png")
+        draw_error_by_step(evaluation.scores.by_step, directory / "plots" / "error_by_step.png")
+        pyarrow.csv.write_csv(_per_series(evaluation), directory / "per_series.csv")
+        (directory / "settings.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
+        (directory / "profile.json").write_text(json.dumps(profile.model_dump(), indent=1))
+        run.artifacts(directory)
+
+
+def _per_series(evaluation: Evaluation) -> pa.Table:
+    """One row per series: the mean of each measure over its origins."""
+    windows = evaluation.windows
+    series, row = np.unique(windows.series, return_inverse=True)
+    columns: dict[str, pa.Array] = {"unique_id": pa.array([str(name) for name in windows.panel.ids[series]])}
+    columns["windows"] = pa.array(np.bincount(row))
+    for name, scores in evaluation.scores.by_window.items():
+        known = np.isfinite(scores)
+        total = np.bincount(row[known], scores[known], len(series))
+        count = np.bincount(row[known], minlength=len(series))
+        columns[name] = pa.array(np.divide(total, count, out=np.full(len(series), np.nan), where=count > 0))
+    return pa.table(columns)
+
+
+def register(run: Run, request: TrainRequest, directory: Path, panel: Panel) -> int:
+    """Log the model directory to the run and register it; once for each run, however often a job is attempted."""
+    found = run.client.search_model_versions(f"name = '{request.name}' and run_id = '{run.run_id}'")
+    if found:
+        return max(int(version.version) for version in found)
+    info = Model.log(
+        artifact_path=None,
+        name="model",
+        flavor=flavor,
+        run_id=run.run_id,
+        registered_model_name=request.name,
+        directory=directory,
+        signature=flavor.signature_of(panel),
+        input_example=flavor.made_up_example(panel),
+    )
+    version = int(info.registered_model_version)
+    if request.job_id:
+        run.client.set_model_version_tag(request.name, str(version), JOB_TAG, request.job_id)
+    return version

@@ -1,0 +1,73 @@
+"""What a training run is asked for, and what it answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from training.fit import Progress
+from training.settings import Preset, Promotion
+
+
+class TrainRequest(BaseModel):
+    """One training run. `data` is whatever `read_panel` reads."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    data: Any
+    name: str
+    freq: str
+    horizon: int = Field(ge=1, le=10_000)
+    preset: Preset = "balanced"
+    changes: dict[str, Any] = {}
+    warm_start: str | None = None
+    promote: Promotion = "if-better"
+    seed: int = 1
+    started_by: Literal["cli", "api", "schedule"] = "cli"
+    data_name: str | None = None
+    job_id: str | None = None
+    work: Path | None = None
+    """A directory for checkpoints: a run begun again there goes on where it was interrupted."""
+
+
+class TrainResult(BaseModel):
+    """What `train --json` prints."""
+
+    run_id: str
+    model: str
+    version: int
+    promoted: bool
+    reason: str
+    seconds: float
+    windows_per_second: float
+    metrics: dict[str, float]
+    baselines: dict[str, dict[str, float]]
+    champion: dict[str, float] | None = None
+    warnings: list[str] = []
+    preset: str
+    settings: dict[str, Any]
+
+
+class Reporter(Protocol):
+    """Who is told how a run goes: a progress bar, or the job's worker."""
+
+    def stage(self, name: str) -> None:
+        """A stage begins."""
+
+    def progress(self, stage: str, progress: Progress) -> None:
+        """An epoch of a fit has ended."""
+
+    def note(self, text: str) -> None:
+        """Something that the person who started the run should know."""
+
+
+class Silent:
+    """Tells nobody."""
+
+    def stage(self, name: str) -> None: ...
+
+    def progress(self, stage: str, progress: Progress) -> None: ...
+
+    def note(self, text: str) -> None: ...

@@ -1,0 +1,167 @@
+"""A training run in MLflow: parameters, metrics, artifacts, and the data set it used."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource  # noqa: F401  (registers its source type)
+from mlflow.entities import Metric, Param
+from mlflow.exceptions import MlflowException
+
+from forecaster.errors import Unavailable
+from forecaster.store.settings import StoreSettings
+from training.fit import Progress
+from training.request import TrainRequest
+
+JOB_TAG = "forecaster.job_id"
+_PARAM_LENGTH = 6000
+logger = logging.getLogger(__name__)
+
+
+class Run:
+    """One MLflow run; every call goes out at once, in batches."""
+
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
+        self.client, self.run_id = client, run_id
+
+    def params(self, settings: Mapping[str, Any]) -> None:
+        flat = [Param(name, str(value)[:_PARAM_LENGTH]) for name, value in flatten(settings).items()]
+        for low in range(0, len(flat), 100):
+            self.client.log_batch(self.run_id, params=flat[low : low + 100])
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        now = int(time.time() * 1000)
+        known = [Metric(name, float(value), now, step) for name, value in values.items() if math.isfinite(value)]
+        if known:
+            self.client.log_batch(self.run_id, metrics=known)
+
+    def epoch(self, stage: str, progress: Progress) -> None:
+        self.metrics(
+            {
+                f"{stage}/loss": progress.loss,
+                f"{stage}/learning_rate": progress.learning_rate,
+                f"{stage}/windows_per_second": progress.windows_per_second,
+            },
+            progress.epoch,
+        )
+
+    def curve(self, name: str, values: Any) -> None:
+        """A metric by step of the horizon."""
+        now = int(time.time() * 1000)
+        points = [Metric(name, float(v), now, step) for step, v in enumerate(values, 1) if math.isfinite(v)]
+        for low in range(0, len(points), 1000):
+            self.client.log_batch(self.run_id, metrics=points[low : low + 1000])
+
+    def artifacts(self, directory: Path) -> None:
+        self.client.log_artifacts(self.run_id, str(directory))
+
+    def tag(self, name: str, value: str) -> None:
+        self.client.set_tag(self.run_id, name, value)
+
+
+def connect(settings: StoreSettings) -> MlflowClient:
+    """A client of the tracking server or the embedded database; fails soon when a server does not answer."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    if settings.tracking_uri.startswith("sqlite:///"):
+        settings.home.mkdir(parents=True, exist_ok=True)
+    mlflow.set_tracking_uri(settings.tracking_uri)
+    return MlflowClient(settings.tracking_uri)
+
+
+@contextmanager
+def tracked_run(request: TrainRequest, settings: StoreSettings) -> Iterator[Run]:
+    """The run of a request: a new one, or that of the same job's earlier attempt. Ends as FINISHED or FAILED."""
+    try:
+        client = connect(settings)
+        experiment = _experiment(client, request.name, settings)
+        run_id = _earlier_attempt(client, experiment, request.job_id)
+    except MlflowException as error:
+        raise Unavailable(
+            f"the MLflow server at {settings.tracking_uri} does not answer: {first_line(error)}"
+        ) from error
+    name = f"{request.name} {time.strftime('%Y-%m-%d %H:%M:%S')} {request.preset}"
+    active = mlflow.start_run(
+        run_id=run_id,
+        experiment_id=experiment,
+        run_name=None if run_id else name,
+        tags=_tags(request),
+        log_system_metrics=True,
+    )
+    with active:
+        yield Run(client, active.info.run_id)
+
+
+def _experiment(client: MlflowClient, name: str, settings: StoreSettings) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+    embedded = settings.tracking_uri.startswith("sqlite:")
+    location = (settings.artifacts_dir / name).as_uri() if embedded else None
+    return str(client.create_experiment(name, artifact_location=location))
+
+
+def _earlier_attempt(client: MlflowClient, experiment: str, job_id: str | None) -> str | None:
+    if job_id is None:
+        return None
+    runs = client.search_runs([experiment], f"tags.`{JOB_TAG}` = '{job_id}'", max_results=1)
+    return str(runs[0].info.run_id) if runs else None
+
+
+def _tags(request: TrainRequest) -> dict[str, str]:
+    tags = {
+        "forecaster.version": version("forecaster"),
+        "forecaster.started_by": request.started_by,
+        "forecaster.preset": request.preset,
+    }
+    if request.job_id:
+        tags[JOB_TAG] = request.job_id
+    commit = _git_commit()
+    return {**tags, "mlflow.source.git.commit": commit} if commit else tags
+
+
+def _git_commit() -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None  # no git here: the package's version says enough
+    return done.stdout.strip() or None
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings with dotted names; members are numbered."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{name}.")
+        elif isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
+            flat |= flatten({str(i): item for i, item in enumerate(value)}, f"{name}.")
+        else:
+            flat[name] = value
+    return flat
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, at most 300 characters."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
