@@ -7,15 +7,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import mlflow.artifacts
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from forecaster.artifact import BACKTEST, load_artifact
-from forecaster.backtest import BacktestWindows, evaluate
+from forecaster.backtest import BacktestWindows, evaluate, load_unseen
 from forecaster.errors import ArtifactError
-from forecaster.predictor import Predictor
-from forecaster.store.registry import CHALLENGER, champion_of, promote
+from forecaster.store.registry import CHALLENGER, champion_of, download, promote
 from training.settings import Promotion
 
 MEASURE = "sql"  # scaled quantile loss: proper for the whole forecast, and comparable over series
@@ -59,24 +56,7 @@ def settle(client: MlflowClient, name: str, version: int, verdict: Verdict) -> N
     logger.info("%s version %d: %s", name, version, verdict.reason)
 
 
-def download(version: ModelVersion, directory: Path) -> Path:
-    """The artifact of a registered version."""
-    uri = f"models:/{version.name}/{version.version}"
-    return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(directory)))
-
-
 def _score_champion(champion: ModelVersion, windows: BacktestWindows) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as directory:
         folder = download(champion, Path(directory))
-        return evaluate(_fair(folder, windows), windows).metrics
-
-
-def _fair(folder: Path, windows: BacktestWindows) -> Predictor:
-    """The champion as it is served if it has seen nothing of these windows, else its fit that held out its end."""
-    served = load_artifact(folder)
-    last_seen = served.info.data.get("last_ordinal")
-    panel = windows.panel
-    first = int((panel.start[windows.series] + windows.origin - windows.begin).min())
-    if (last_seen is not None and first > last_seen) or not (folder / BACKTEST).exists():
-        return served
-    return load_artifact(folder, backtest=True)
+        return evaluate(load_unseen(folder, windows), windows).metrics

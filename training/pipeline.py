@@ -25,7 +25,7 @@ from forecaster.panel import Panel
 from forecaster.predictor import ModelInfo, Predictor
 from forecaster.reading import read_panel
 from forecaster.settings import ModelSettings
-from forecaster.store.registry import Reference, resolve
+from forecaster.store.registry import Reference, download, resolve
 from forecaster.store.settings import StoreSettings
 from training import champion, publishing
 from training.choose import choose_settings, override
@@ -122,7 +122,7 @@ def _warm_start(run: Run, request: TrainRequest, work: Path) -> _Start:
         return _Start()
     version = resolve(run.client, Reference.parse(request.warm_start))
     with tempfile.TemporaryDirectory(dir=work) as folder:
-        directory = champion.download(version, Path(folder))
+        directory = download(version, Path(folder))
         final = load_artifact(directory)
         held_out = load_artifact(directory, backtest=True)
     return _Start(held_out.network.state_dict(), final.network.state_dict(), final.info.settings)

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
 
+import mlflow.artifacts
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -57,6 +61,12 @@ def resolve(client: MlflowClient, reference: Reference) -> ModelVersion:
         raise
 
 
+def download(version: ModelVersion, directory: Path) -> Path:
+    """Copy a version's model directory to below `directory`; gives where it lies."""
+    uri = f"models:/{version.name}/{version.version}"
+    return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(directory)))
+
+
 def champion_of(client: MlflowClient, name: str) -> ModelVersion | None:
     """The version that is served, if any."""
     try:
@@ -87,3 +97,41 @@ def rollback(client: MlflowClient, name: str) -> ModelVersion:
     if not previous:
         raise Conflict(f"{name} has no earlier champion to go back to")
     return promote(client, name, int(previous))
+
+
+def list_models(client: MlflowClient) -> list[dict[str, Any]]:
+    """Every registered model: its name, champion, challenger and newest version."""
+    found: list[dict[str, Any]] = []
+    token = None
+    while True:
+        page = client.search_registered_models(max_results=100, page_token=token)
+        for model in page:
+            aliases = {alias: int(version) for alias, version in model.aliases.items()}
+            newest = max((int(version.version) for version in model.latest_versions or ()), default=None)
+            found.append(
+                {
+                    "name": model.name,
+                    "champion": aliases.get(CHAMPION),
+                    "challenger": aliases.get(CHALLENGER),
+                    "versions": newest,
+                }
+            )
+        token = page.token
+        if not token:
+            return found
+
+
+def describe(client: MlflowClient, version: ModelVersion) -> dict[str, Any]:
+    """A version with its aliases, the verdict in words, and its run's metrics."""
+    run = client.get_run(version.run_id) if version.run_id else None
+    created = datetime.fromtimestamp(version.creation_timestamp / 1000, timezone.utc)
+    return {
+        "name": version.name,
+        "version": int(version.version),
+        "aliases": list(version.aliases),
+        "description": version.description or "",
+        "run_id": version.run_id,
+        "created_at": created.isoformat(timespec="seconds"),
+        "metrics": dict(run.data.metrics) if run else {},
+        "tags": {key: value for key, value in version.tags.items() if not key.startswith("mlflow.")},
+    }

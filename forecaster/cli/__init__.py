@@ -1,0 +1,1 @@
+"""The `forecaster` command: the one place that knows library, training and service."""

@@ -1,0 +1,44 @@
+"""The commands and how they end: 0 done, 1 failed, 2 wrong input, and never a traceback for a user's mistake."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from forecaster.cli import datasets, forecasting, jobs, models, stack, training_run
+from forecaster.errors import ForecasterError
+
+app = typer.Typer(
+    name="forecaster",
+    help="Train, track and serve probabilistic time-series forecasts.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
+app.command("up")(stack.up)
+app.command("train")(training_run.train)
+app.command("predict")(forecasting.predict)
+app.command("backtest")(forecasting.backtest)
+app.add_typer(models.app, name="models")
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(datasets.app, name="datasets")
+app.command("serve")(stack.serve)
+app.command("worker")(stack.worker)
+app.command("quickstart")(stack.quickstart)
+
+
+def main() -> None:
+    """Entry point of the `forecaster` command."""
+    try:
+        app()
+    except ForecasterError as error:
+        sys.stderr.write(f"forecaster: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("forecaster: stopped\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone
+        sys.exit(1)

@@ -1,0 +1,182 @@
+"""`forecaster predict` and `forecaster backtest`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from forecaster.cli import options
+from forecaster.cli.output import Json, emit, prepare, replace_file, show_table, stderr, stdout
+from forecaster.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from forecaster.forecast import Forecast
+
+_SHOWN_ROWS = 12
+_SHOWN_WARNINGS = 5
+
+
+def predict(
+    data: options.Data,
+    model: options.Model,
+    horizon: Annotated[int | None, typer.Option("--horizon", help="Steps; as trained when not given.")] = None,
+    level: Annotated[
+        list[float] | None, typer.Option("--level", help="Central interval in percent; may be repeated. Default 80.")
+    ] = None,
+    quantile: Annotated[list[float] | None, typer.Option("--quantile", help="Probability; may be repeated.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write to this .parquet, .csv or .arrow file.")] = None,
+    json: Json = False,
+) -> None:
+    """Forecast the steps that follow each series of DATA."""
+    prepare(json)
+    writer = _writer(out)
+    levels = level if level is not None else ([] if quantile else [80.0])
+    with options_model(model) as (predictor, version):
+        from forecaster.reading import read_panel
+
+        panel = read_panel(data, predictor.freq)
+        forecast = predictor.predict(panel, horizon=horizon, levels=levels, quantiles=quantile or [])
+    table = forecast.to_table()
+    _tell_warnings(forecast)
+    if out is not None and writer is not None:
+        replace_file(out, lambda aside: writer(table, aside))
+    if json:
+        emit(_document(forecast, table, version, out))
+    elif out is not None:
+        stdout.print(f"{table.num_rows} rows for {len(forecast.ids)} series written to {out}")
+    else:
+        _show(table)
+
+
+def backtest(
+    data: options.Data,
+    model: options.Model,
+    windows: Annotated[int, typer.Option("--windows", help="Origins per series.", min=1)] = 3,
+    step: Annotated[
+        int | None, typer.Option("--step", help="Steps between origins; the horizon when not given.")
+    ] = None,
+    horizon: Annotated[int | None, typer.Option("--horizon", help="Steps; as trained when not given.")] = None,
+    json: Json = False,
+) -> None:
+    """Evaluate a model at several past origins of DATA, against the naive methods."""
+    prepare(json)
+    if step is not None and step < 1:
+        raise InputError(f"{step} is out of range", field="step", mend="give at least one step")
+    from forecaster.backtest import backtest_windows, evaluate, has_seen, load_unseen, score_points
+    from forecaster.baselines import seasonal_naive
+    from forecaster.cli.loading import model_directory
+    from forecaster.predictor import LONGEST_HORIZON
+    from forecaster.reading import read_panel
+
+    with model_directory(model) as (directory, version):
+        from forecaster.artifact import load_artifact
+
+        info = load_artifact(directory).info
+        steps = info.horizon if horizon is None else horizon
+        if not 1 <= steps <= LONGEST_HORIZON:
+            raise InputError(f"{steps} is out of range", field="horizon", mend=f"give 1 to {LONGEST_HORIZON} steps")
+        panel = read_panel(data, info.freq)
+        found = backtest_windows(panel, horizon=steps, windows=windows, step=step or steps, season=info.season)
+        predictor = load_unseen(directory, found)
+    scores = evaluate(predictor, found)
+    arguments = (found.panel.values, found.begin, found.origin, steps)
+    baselines = {
+        "naive": score_points(found, seasonal_naive(*arguments, 1)).metrics,
+        "seasonal_naive": score_points(found, seasonal_naive(*arguments, info.season)).metrics,
+    }
+    warnings = []
+    if has_seen(info, found, int(info.data.get("held_out", 0))):
+        warnings.append("the model has been trained on some of the steps that it is tested on here: scores flatter it")
+    for warning in warnings:
+        stderr.print(f"warning: {warning}")
+    if json:
+        emit(
+            {
+                "model": version, "windows": len(found.series), "horizon": steps, "metrics": scores.metrics,
+                "baselines": baselines, "error_by_step": scores.by_step.tolist(), "warnings": warnings,
+            }
+        )  # fmt: skip
+        return
+    rows = [["this model", *(scores.metrics[m] for m in ("mase", "smape", "sql", "coverage-95"))]]
+    rows += [
+        [name.replace("_", " "), measures["mase"], measures["smape"], None, None]
+        for name, measures in baselines.items()
+    ]
+    show_table(
+        f"{len(found.series)} windows of {steps} steps", ("", "MASE", "sMAPE", "quantile loss", "coverage 95 %"), rows
+    )
+
+
+class options_model:
+    """A predictor by reference, with what is registered about it."""
+
+    def __init__(self, reference: str) -> None:
+        from forecaster.cli.loading import model_directory
+
+        self._directory = model_directory(reference)
+
+    def __enter__(self) -> tuple[Any, dict[str, Any]]:
+        from forecaster.artifact import load_artifact
+
+        directory, version = self._directory.__enter__()
+        return load_artifact(directory), version
+
+    def __exit__(self, *error: Any) -> None:
+        self._directory.__exit__(*error)
+
+
+def _writer(out: Path | None) -> Any:
+    """The function that writes a table as the file's name says; checked before any work is done."""
+    if out is None:
+        return None
+    import pyarrow.csv
+    import pyarrow.feather
+    import pyarrow.parquet
+
+    writers = {
+        ".parquet": pyarrow.parquet.write_table,
+        ".csv": pyarrow.csv.write_csv,
+        ".arrow": pyarrow.feather.write_feather,
+    }
+    if out.suffix.lower() not in writers:
+        raise InputError(
+            f"cannot write {out.suffix or 'a file without a suffix'}",
+            field="--out",
+            mend="use .parquet, .csv or .arrow",
+        )
+    return writers[out.suffix.lower()]
+
+
+def _tell_warnings(forecast: Forecast) -> None:
+    told = [f"{name}: {text}" for name, texts in zip(forecast.ids, forecast.warnings, strict=True) for text in texts]
+    for line in told[:_SHOWN_WARNINGS]:
+        stderr.print(f"warning: {line}", markup=False)
+    if len(told) > _SHOWN_WARNINGS:
+        stderr.print(f"… and {len(told) - _SHOWN_WARNINGS} more warnings (all with --json)")
+
+
+def _document(forecast: Forecast, table: pa.Table, version: dict[str, Any], out: Path | None) -> dict[str, Any]:
+    warnings = {str(name): texts for name, texts in zip(forecast.ids, forecast.warnings, strict=True) if texts}
+    document: dict[str, Any] = {
+        "model": version,
+        "series": len(forecast.ids),
+        "rows": table.num_rows,
+        "warnings": warnings,
+    }
+    if out is not None:
+        return {**document, "out": str(out)}
+    frame = table.to_pandas()
+    if frame["ds"].dtype.kind == "M":
+        frame["ds"] = [stamp.isoformat() for stamp in frame["ds"]]
+    return {**document, "forecasts": frame.to_dict(orient="records")}
+
+
+def _show(table: pa.Table) -> None:
+    rows = [list(row.values()) for row in table.slice(0, _SHOWN_ROWS).to_pylist()]
+    show_table("", table.column_names, rows)
+    if table.num_rows > _SHOWN_ROWS:
+        stdout.print(f"… {table.num_rows - _SHOWN_ROWS} more rows; write them all with --out forecasts.parquet")

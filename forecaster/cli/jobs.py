@@ -1,0 +1,158 @@
+"""`forecaster jobs`: the queue of training jobs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from forecaster.cli import options
+from forecaster.cli.output import Json, emit, prepare, show_table, stderr, stdout
+from forecaster.errors import InputError, TrainingError
+
+if TYPE_CHECKING:
+    from forecaster.store.jobs import Job, JobStore
+    from forecaster.store.settings import StoreSettings
+
+app = typer.Typer(help="Training jobs: a worker runs them one after the other.", no_args_is_help=True)
+JobId = Annotated[str, typer.Argument(help="Id of the job.", show_default=False)]
+_POLL_SECONDS = 0.5
+
+
+def open_store(settings: StoreSettings | None = None) -> JobStore:
+    """The queue that the settings name."""
+    from forecaster.store.database import connect
+    from forecaster.store.jobs import JobStore
+    from forecaster.store.settings import StoreSettings
+
+    return JobStore(connect((settings or StoreSettings()).database_url))
+
+
+@app.command("submit")
+def submit(
+    data: Annotated[
+        str, typer.Argument(help="A stored data set (name or name@digest), or a file, which is stored first.")
+    ],
+    name: options.Name,
+    freq: options.Freq,
+    horizon: options.Horizon,
+    preset: options.Preset = options.PresetChoice.balanced,
+    set_: options.Set = None,
+    warm_start: options.WarmStart = None,
+    promote: options.Promote = options.PromoteChoice.if_better,
+    seed: options.Seed = 1,
+    wait: Annotated[bool, typer.Option("--wait", help="Show progress and end when the job has ended.")] = False,
+    json: Json = False,
+) -> None:
+    """Queue a training."""
+    prepare(json)
+    from forecaster.store.datasets import DatasetStore
+    from forecaster.store.settings import StoreSettings
+    from forecaster.store.spec import JobSpec
+
+    datasets = DatasetStore(StoreSettings().datasets_dir)
+    if Path(data).is_file():
+        stored = datasets.put(options.check_name(Path(data).name.split(".")[0]), Path(data))
+    else:
+        stored = datasets.get(data)
+    try:
+        spec = JobSpec(
+            model=name, dataset=stored.reference, freq=freq, horizon=horizon, preset=preset.value,
+            settings=options.parse_changes(set_), warm_start=warm_start, promote=promote.value, seed=seed,
+            started_by="cli",
+        )  # fmt: skip
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            first["msg"], field=".".join(map(str, first["loc"])), mend="see `forecaster jobs submit --help`"
+        ) from error
+    store = open_store()
+    job = store.submit(spec)
+    if wait:
+        job = follow(store, job.id)
+    _tell(job, json)
+    if wait and job.status != "succeeded":
+        raise TrainingError(f"job {job.id} {job.status}: {job.error or 'no reason was given'}")
+
+
+def follow(store: JobStore, job_id: str) -> Job:
+    """Show a job's progress until it has ended."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=stderr) as bars:
+        task = bars.add_task("waiting for a worker", total=1.0)
+        while True:
+            job = store.get(job_id)
+            progress = job.progress or {}
+            left = f", {progress['seconds_left']:.0f} s left" if progress.get("seconds_left") else ""
+            if progress:
+                bars.update(
+                    task, description=f"{progress.get('stage', job.status)}{left}", completed=progress.get("fraction")
+                )
+            if job.ended:
+                bars.update(task, description=job.status, completed=1.0)
+                return job
+            time.sleep(_POLL_SECONDS)
+
+
+@app.command("list")
+def list_jobs(
+    status: Annotated[
+        str | None, typer.Option("--status", help="queued, running, succeeded, failed or cancelled.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", help="How many, newest first.", min=1, max=500)] = 20,
+    json: Json = False,
+) -> None:
+    """The newest jobs."""
+    prepare(json)
+    known = ("queued", "running", "succeeded", "failed", "cancelled")
+    if status is not None and status not in known:
+        raise InputError(f"{status!r} is no status", field="status", mend=f"give one of {', '.join(known)}")
+    jobs = open_store().list(limit=limit, status=status)  # type: ignore[arg-type]  # checked just above
+    if json:
+        emit({"jobs": [job.model_dump(mode="json") for job in jobs]})
+    else:
+        rows = [[job.id, job.model, job.status, str(job.created_at)[:19], (job.error or "")[:60]] for job in jobs]
+        show_table("Training jobs", ("id", "model", "status", "created (UTC)", "error"), rows)
+
+
+@app.command("show")
+def show(job: JobId, json: Json = False) -> None:
+    """One job: status, progress and result."""
+    prepare(json)
+    _tell(open_store().get(job), json)
+
+
+@app.command("logs")
+def logs(job: JobId, json: Json = False) -> None:
+    """The last lines of a job's log."""
+    prepare(json)
+    tail = open_store().get(job).log_tail
+    if json:
+        emit({"id": job, "log": tail.splitlines()})
+    else:
+        stdout.print(tail, markup=False, end="")
+
+
+@app.command("cancel")
+def cancel(job: JobId, json: Json = False) -> None:
+    """Cancel a job that waits or runs."""
+    prepare(json)
+    store = open_store()
+    store.cancel(job)
+    _tell(store.get(job), json)
+
+
+def _tell(job: Job, json: bool) -> None:
+    if json:
+        emit(job.model_dump(mode="json"))
+        return
+    stdout.print(f"{job.id}  {job.model}  {job.status}")
+    details: dict[str, Any] = {**(job.progress or {}), **({"error": job.error} if job.error else {})}
+    if job.result:
+        details = {key: job.result[key] for key in ("version", "promoted", "reason", "run_id", "seconds")}
+    for key, value in details.items():
+        stdout.print(f"  {key}: {value}", markup=False)

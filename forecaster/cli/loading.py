@@ -1,0 +1,66 @@
+"""From a model reference to a predictor, through the registry."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from forecaster.errors import Unavailable
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from forecaster.store.settings import StoreSettings
+
+
+@contextlib.contextmanager
+def registry() -> Iterator[MlflowClient]:
+    """A client of the registry; one that does not answer is told in one line."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    with contextlib.redirect_stdout(sys.stderr):
+        import logging
+
+        logging.getLogger("alembic").setLevel(logging.ERROR)
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        import mlflow
+        from mlflow.exceptions import MlflowException
+
+        from forecaster.store.settings import StoreSettings
+
+        settings = StoreSettings()
+        if settings.tracking_uri.startswith("sqlite:///"):
+            settings.home.mkdir(parents=True, exist_ok=True)
+        mlflow.set_tracking_uri(settings.tracking_uri)
+        try:
+            yield mlflow.MlflowClient(settings.tracking_uri)
+        except MlflowException as error:
+            reason = (str(error).strip().splitlines() or [""])[0][:200]
+            raise Unavailable(f"the registry at {_without_password(settings)} does not answer: {reason}") from error
+
+
+def _without_password(settings: StoreSettings) -> str:
+    scheme, separator, rest = settings.tracking_uri.partition("://")
+    return scheme + separator + rest.rpartition("@")[2]
+
+
+@contextlib.contextmanager
+def model_directory(reference: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The artifact that a reference names, and what is registered about it: name, version, run_id."""
+    if os.sep in reference and Path(reference).is_dir():
+        yield Path(reference), {"name": Path(reference).name, "version": None, "run_id": None}
+        return
+    from forecaster.store.registry import Reference, download, resolve
+
+    parsed = Reference.parse(reference)
+    with tempfile.TemporaryDirectory(prefix="forecaster-") as folder:
+        with registry() as client:
+            version = resolve(client, parsed)
+            directory = download(version, Path(folder))
+        yield directory, {"name": version.name, "version": int(version.version), "run_id": version.run_id}

@@ -1,0 +1,82 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from forecaster.errors import InputError
+
+
+class PresetChoice(str, Enum):
+    fast = "fast"
+    balanced = "balanced"
+    best = "best"
+
+
+class PromoteChoice(str, Enum):
+    if_better = "if-better"
+    always = "always"
+    never = "never"
+
+
+Data = Annotated[
+    str,
+    typer.Argument(
+        help="CSV, Parquet or Arrow file (or fsspec URL) with the columns unique_id, ds, y.", show_default=False
+    ),
+]
+Name = Annotated[str, typer.Option("--name", help="Name of the model in the registry.", show_default=False)]
+Freq = Annotated[
+    str,
+    typer.Option(
+        "--freq", help="One step of ds, as pandas writes it: 15min, h, D, B, W, MS, QS, YS …", show_default=False
+    ),
+]
+Horizon = Annotated[int, typer.Option("--horizon", help="Steps to forecast.", show_default=False)]
+Preset = Annotated[
+    PresetChoice, typer.Option("--preset", help="How much time to spend: about one minute, up to five, or more.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A single setting, e.g. `fit.steps=2000` or `network.cell=lstm`; may be repeated."),
+]
+WarmStart = Annotated[str | None, typer.Option("--warm-start", help="Begin with the weights of this model (REF).")]
+Promote = Annotated[PromoteChoice, typer.Option("--promote", help="When the new version becomes the champion.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of all randomness.", min=0)]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model", help="name (its champion), name@alias, name/version, or a model directory.", show_default=False
+    ),
+]
+
+
+def parse_changes(pairs: list[str] | None) -> dict[str, Any]:
+    """`a.b=c` pairs to settings; values are read as YAML, so numbers, lists and true/false work."""
+    changes: dict[str, Any] = {}
+    for pair in pairs or []:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise InputError(f"{pair!r} is not a setting", field="--set", mend="write name=value")
+        try:
+            changes[name] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InputError(
+                f"{text!r} is not a value", field=name, mend="write a number, a word or a [list]"
+            ) from error
+    return changes
+
+
+def check_name(name: str) -> str:
+    """Model and data-set names become folders and parts of URLs."""
+    from forecaster.store.spec import NAME
+
+    if not NAME.fullmatch(name):
+        raise InputError(
+            f"{name!r} is not a name", field="name", mend="use letters, digits, dot, dash and underscore, at most 128"
+        )
+    return name

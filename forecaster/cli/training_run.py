@@ -1,0 +1,152 @@
+"""`forecaster train`: one training, here and now."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from forecaster.cli import options
+from forecaster.cli.output import Json, emit, prepare, show_table, stderr, stdout
+from forecaster.errors import InputError, NotFound
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", help="YAML file of settings, nested as in a run's settings.yaml.", exists=False),
+]
+
+
+def train(
+    data: options.Data,
+    name: options.Name,
+    freq: options.Freq,
+    horizon: options.Horizon,
+    preset: options.Preset = options.PresetChoice.balanced,
+    config: Config = None,
+    set_: options.Set = None,
+    warm_start: options.WarmStart = None,
+    promote: options.Promote = options.PromoteChoice.if_better,
+    seed: options.Seed = 1,
+    json: Json = False,
+) -> None:
+    """Train a model on DATA, compare it with baselines and the champion, and register it."""
+    prepare(json)
+    options.check_name(name)
+    if not 1 <= horizon <= 10_000:
+        raise InputError(f"{horizon} is out of range", field="horizon", mend="give 1 to 10000 steps")
+    changes = {**_read_config(config), **options.parse_changes(set_)}
+    from forecaster.frequency import Frequency
+
+    Frequency.parse(freq)
+    with contextlib.redirect_stdout(sys.stderr):  # libraries print; stdout is for the result alone
+        result = _train(
+            data=data,
+            name=name,
+            freq=freq,
+            horizon=horizon,
+            preset=preset.value,
+            changes=changes,
+            warm_start=warm_start,
+            promote=promote.value,
+            seed=seed,
+        )
+    if json:
+        emit(result)
+    else:
+        _show(result)
+
+
+def _train(**arguments: Any) -> dict[str, Any]:
+    stderr.print("[dim]loading[/dim]")
+    from forecaster.store.settings import StoreSettings
+    from training.pipeline import quiet_libraries
+    from training.pipeline import train as run
+    from training.request import TrainRequest
+
+    quiet_libraries()
+    with _TerminalReporter.shown() as reporter:
+        result: dict[str, Any] = run(TrainRequest(**arguments), StoreSettings(), reporter).model_dump(mode="json")
+    return result
+
+
+def _read_config(path: Path | None) -> dict[str, Any]:
+    """A YAML file of nested settings as dotted names."""
+    if path is None:
+        return {}
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no file {path}") from error
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid YAML", field="--config") from error
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path} holds no settings", field="--config", mend="write names and values, e.g. fit: {steps: 500}"
+        )
+    return dict(_dotted(content))
+
+
+def _dotted(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+class _TerminalReporter:
+    """A bar for each fit, and a line for each stage, on stderr."""
+
+    def __init__(self, bars: Progress) -> None:
+        self.bars = bars
+        self.tasks: dict[str, TaskID] = {}
+
+    @classmethod
+    @contextlib.contextmanager
+    def shown(cls) -> Iterator[_TerminalReporter]:
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+            TimeRemainingColumn(), TextColumn("{task.fields[loss]}"),
+        )  # fmt: skip
+        with Progress(*columns, console=stderr) as bars:
+            yield cls(bars)
+
+    def stage(self, name: str) -> None:
+        if not name.endswith(" fit"):
+            self.bars.console.print(f"[dim]{name}[/dim]")
+
+    def progress(self, stage: str, progress: Any) -> None:
+        if stage not in self.tasks:
+            self.tasks[stage] = self.bars.add_task(stage, total=progress.epochs, loss="")
+        self.bars.update(self.tasks[stage], completed=progress.epoch, loss=f"loss {progress.loss:.4f}")
+
+    def note(self, text: str) -> None:
+        self.bars.console.print(f"note: {text}")
+
+
+def _show(result: dict[str, Any]) -> None:
+    rows: list[list[Any]] = [["this model", *(result["metrics"].get(m) for m in ("mase", "smape", "sql"))]]
+    for baseline, measures in result["baselines"].items():
+        label = baseline.replace("_", " ")
+        rows.append([label, measures.get("mase"), measures.get("smape"), None])
+        if "model_mase" in measures:
+            rows[-1][0] = (
+                f"{label} ({measures['windows']:.0f} windows; this model there: MASE {measures['model_mase']:.4g})"
+            )
+    if result["champion"]:
+        rows.append(["champion so far", *(result["champion"].get(m) for m in ("mase", "smape", "sql"))])
+    show_table("Backtest on held-out origins (lower is better)", ("", "MASE", "sMAPE", "quantile loss"), rows)
+    measured = result["metrics"]
+    stdout.print(
+        f"coverage of the 80 % interval {measured['coverage-80']:.1%}, of the 95 % interval {measured['coverage-95']:.1%}; "
+        f"skill over seasonal naive {measured['skill']:.1%}"
+    )
+    stdout.print(f"{result['model']} version {result['version']}: {result['reason']}")
+    stdout.print(f"run {result['run_id']}, {result['seconds']:.0f} s, {result['windows_per_second']:.0f} windows/s")
