@@ -103,6 +103,11 @@ def pointer(*location: object) -> str:
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in location)
 
 
+def _line(error: Mapping[str, str]) -> str:
+    place = error["pointer"] or "the body"
+    return f"series {error['series']!r}, {place}: {error['message']}" if "series" in error else f"{place}: {error['message']}"
+
+
 def _encode(document: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(document)

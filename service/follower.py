@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 class Refusal:
     """Why a champion is not served. retry_at: by the monotonic clock; None: only when the alias moves."""
 
-    version: str
+    version: int
     reason: str
     since: datetime
     attempts: int
@@ -151,7 +151,7 @@ class Follower:
         self._served.withdraw(name)
         self._cache.forget(name)
 
-    def _follow(self, name: str, wanted: str) -> None:
+    def _follow(self, name: str, wanted: int) -> None:
         served = self._served.by_name.get(name)
         if served and served.version.version == wanted and name in self._verified:
             self._forget_refusal(name)
@@ -180,7 +180,7 @@ class Follower:
         self._served.put(ServedModel(version, predictor))
         logger.info("serving %s, loaded in %.1f s", version, time.monotonic() - began)
 
-    def _refuse(self, name: str, version: str, reason: str, *, final: bool) -> None:
+    def _refuse(self, name: str, version: int, reason: str, *, final: bool) -> None:
         before = self.view.refusals.get(name)
         again = before if before and before.version == version else None
         attempts = again.attempts + 1 if again else 1

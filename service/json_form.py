@@ -24,7 +24,11 @@ from service.schemas import ForecastRequest, SeriesIn
 
 MEDIA_TYPE = "application/json"
 _UNUSED = ("static", "past", "future")
-_UNION_TAGS = ("str", "int", "constrained-str", "constrained-int")
+_FIELDS = {"y": "values", "ds": "timestamps", "unique_id": "id"}
+_MENDS = {
+    "finite_number": "give a finite number, or null where a value is missing",
+    "float_type": "give a number, or null where a value is missing",
+}
 
 
 def parse(body: bytes) -> Question:
@@ -41,5 +45,157 @@ def parse(body: bytes) -> Question:
         levels=tuple(request.level),
         quantiles=tuple(request.quantiles),
         panel=partial(_panel, request.series),
-        place=partial(_place, {series.id: i for i, series in enumerate(request.series)}),
+        place=partial(_place, {str(series.id): i for i, series in enumerate(request.series)}),
+        notes=_notes(request.series),
     )
+
+
+def write(answer: Answer) -> bytes:
+    """The body of a `ForecastResponse`."""
+    version = answer.model.version
+    model = {"name": version.name, "version": version.version, "run_id": version.run_id}
+    head = orjson.dumps({"model": model, "freq": answer.model.predictor.freq.name})
+    return head[:-1] + b',"forecasts":[' + b",".join(_series(answer)) + b"]}"
+
+
+def _series(answer: Answer) -> Iterator[bytes]:
+    """One series at a time: between two of them the event loop gets its turn."""
+    forecast = answer.forecast
+    rows = _Rows(forecast)
+    options = orjson.OPT_SERIALIZE_NUMPY
+    if forecast.zone is not None:
+        options |= orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
+    for index, name in enumerate(forecast.ids):
+        yield orjson.dumps({"id": _plain(name), **rows.at(index), "warnings": answer.warnings(index)}, option=options)
+
+
+class _Rows:
+    """A forecast's arrays with each series' row in one piece, as the encoder wants them."""
+
+    def __init__(self, forecast: Forecast) -> None:
+        whole = np.ascontiguousarray
+        self._timestamps = whole(forecast.ds)
+        self._mean, self._median = whole(forecast.mean), whole(forecast.median)
+        intervals = {f"{level:g}": forecast.interval(level) for level in forecast.levels}
+        self._intervals = {level: (whole(low), whole(high)) for level, (low, high) in intervals.items()}
+        self._quantiles = {f"{probability:g}": whole(forecast.quantiles[probability]) for probability in forecast.asked}
+
+    def at(self, index: int) -> dict[str, Any]:
+        return {
+            "timestamps": self._timestamps[index],
+            "mean": self._mean[index],
+            "median": self._median[index],
+            "intervals": {k: {"lo": low[index], "hi": high[index]} for k, (low, high) in self._intervals.items()},
+            "quantiles": {k: rows[index] for k, rows in self._quantiles.items()},
+        }
+
+
+def _plain(name: Any) -> Any:
+    return name.item() if isinstance(name, np.generic) else name
+
+
+def _panel(series: list[SeriesIn], freq: Frequency) -> Panel:
+    _check_lengths(series)
+    dated = [one.timestamps is not None for one in series]
+    if not any(dated):
+        ids: list[Any] = [one.id for one in series]
+        return panel_from_histories(ids, [one.start for one in series], [one.values for one in series], freq)
+    if not all(dated):
+        raise InputError(
+            "some series have timestamps and others do not",
+            series=series[dated.index(False)].id,
+            field="timestamps",
+            mend="give timestamps for all series, or start for all",
+        )
+    return _dated_panel(series, freq)
+
+
+def _dated_panel(series: list[SeriesIn], freq: Frequency) -> Panel:
+    """Placed on the grid by the reader of tables; each series goes by its number there, as ids may mix types."""
+    stamps = [stamp for one in series for stamp in one.timestamps or ()]
+    numbers = np.repeat(np.arange(len(series)), [len(one.values) for one in series])
+    flat = np.array([value for one in series for value in one.values], np.float64)
+    _check_one_kind(series)
+    table = pa.table({"unique_id": numbers, "ds": stamps, "y": pa.array(flat, from_pandas=True)})
+    try:
+        panel = read_panel(table, freq)
+    except InputError as error:
+        named = series[int(error.series)].id if error.series is not None else None
+        raise InputError(error.problem, series=named, field=error.field, mend=error.mend) from error
+    return replace(panel, ids=np.array([one.id for one in series], object))
+
+
+def _check_ids(series: list[SeriesIn]) -> None:
+    seen = set()
+    for one in series:
+        if one.id in seen:
+            raise PlacedInputError(
+                InputError("the id occurs twice", series=one.id, mend="give each series an id of its own"),
+                "series", series.index(one), "id",
+            )  # fmt: skip
+        seen.add(one.id)
+
+
+def _check_lengths(series: list[SeriesIn]) -> None:
+    for one in series:
+        if not one.values:
+            raise InputError("there are no values", series=one.id, field="values", mend="give at least one number")
+        if one.timestamps is not None and len(one.timestamps) != len(one.values):
+            raise InputError(
+                f"there are {len(one.timestamps)} timestamps for {len(one.values)} values",
+                series=one.id,
+                field="timestamps",
+                mend="give one for each value",
+            )
+        if one.timestamps is not None and one.start is not None:
+            raise InputError("both start and timestamps are given", series=one.id, field="start", mend="give one of them")
+
+
+def _check_one_kind(series: list[SeriesIn]) -> None:
+    kind = type((series[0].timestamps or [None])[0])
+    for one in series:
+        if type((one.timestamps or [None])[0]) is not kind:
+            raise InputError(
+                "some series have timestamps and others whole steps",
+                series=one.id,
+                field="timestamps",
+                mend="use one or the other",
+            )
+
+
+def _notes(series: list[SeriesIn]) -> tuple[tuple[str, ...], ...]:
+    notes = tuple(
+        tuple(f"{field!r} is not used by this model" for field in _UNUSED if getattr(one, field)) for one in series
+    )
+    return notes if any(notes) else ()
+
+
+def _place(numbers: dict[str, int], error: InputError) -> InputError:
+    """The words of tables to those of this form, and the place in the body."""
+    field = _FIELDS.get(error.field, error.field) if error.field else None
+    if error.series in numbers and error.series is not None:
+        return PlacedInputError(error, "series", numbers[error.series], field or "id")
+    return PlacedInputError(error, *([field] if field else []))
+
+
+def _refusal(error: ValidationError, body: bytes) -> InvalidJson | InvalidRequest:
+    found = error.errors(include_url=False, include_input=False)
+    if found[0]["type"] == "json_invalid":
+        return InvalidJson(f"the body is not JSON: {found[0]['ctx']['error']}")
+    named = _names(body)
+    return InvalidRequest([_described(one["loc"], one["type"], one["msg"], named) for one in found])
+
+
+def _described(location: tuple[int | str, ...], kind: str, message: str, named: list[Any]) -> dict[str, str]:
+    wanted = _MENDS.get(kind, message)
+    described = {"pointer": pointer(*location), "message": wanted}
+    if len(location) > 1 and location[0] == "series" and isinstance(location[1], int) and location[1] < len(named):
+        described["series"] = str(named[location[1]])[:256]
+    return described
+
+
+def _names(body: bytes) -> list[Any]:
+    """The ids of a body that breaks the schema, as far as there are any."""
+    document = from_json(body)
+    series = document.get("series") if isinstance(document, dict) else None
+    return [one.get("id") if isinstance(one, dict) else None for one in series] if isinstance(series, list) else []

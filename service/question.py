@@ -17,6 +17,7 @@ class Question:
     """panel: reads the histories, once the frequency (that of the model) is known.
 
     place: puts an error into the words of the request
+    notes: what to tell of each series besides the forecast's own warnings; empty, or one tuple per series
     """
 
     model: str | None
@@ -26,12 +27,18 @@ class Question:
     quantiles: tuple[float, ...]
     panel: Callable[[Frequency], Panel]
     place: Callable[[InputError], InputError]
+    notes: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)
 class Answer:
     model: ServedModel
     forecast: Forecast
+    notes: tuple[tuple[str, ...], ...]
+
+    def warnings(self, index: int) -> list[str]:
+        """What to tell of one series."""
+        return [*self.forecast.warnings[index], *(self.notes[index] if self.notes else ())]
 
 
 def answer(question: Question, model: ServedModel, most_points: int) -> Answer:
@@ -46,7 +53,7 @@ def answer(question: Question, model: ServedModel, most_points: int) -> Answer:
         )
     except InputError as error:
         raise question.place(error) from error
-    return Answer(model, forecast)
+    return Answer(model, forecast, question.notes)
 
 
 def _check_freq(freq: str | None, model: ServedModel) -> None:

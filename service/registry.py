@@ -1,4 +1,4 @@
-"""The model registry, as far as the service needs it: MLflow behind bounded time-outs and the project's errors.
+"""The model registry, as far as the service needs it: MLflow with the project's errors.
 
 Every call may take as long as MLflow's time-outs (some 12 s when the server's host is silent), so none is made on
 the event loop, and none while a forecast waits for a champion.
@@ -7,33 +7,29 @@ the event loop, and none while a forecast waits for a champion.
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.exceptions import MlflowException
+
 from forecaster.errors import NotFound, Unavailable
-from service.promotion import CHAMPION
+from forecaster.store.registry import CHAMPION, PREVIOUS_TAG, promote, rollback
+from service.environment import prepare_environment
 
 T = TypeVar("T")
 
-_ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 _PATIENCE = 15.0  # seconds an API call waits for the registry
 _SHOWN_VERSIONS = 20
-
-logger = logging.getLogger(__name__)
+_SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True)
@@ -41,12 +37,12 @@ class RegisteredModel:
     """A model by name: its aliases (name -> version), tags and description."""
 
     name: str
-    aliases: Mapping[str, str]
+    aliases: Mapping[str, int]
     tags: Mapping[str, str]
     description: str
 
     @property
-    def champion(self) -> str | None:
+    def champion(self) -> int | None:
         return self.aliases.get(CHAMPION)
 
 
@@ -55,93 +51,107 @@ class Version:
     """One registered version."""
 
     name: str
-    version: str
+    version: int
     run_id: str | None
 
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"
 
 
+@dataclass(frozen=True)
+class Promotion:
+    """champion: the version that is champion now; previous: the one that a rollback goes to."""
+
+    name: str
+    champion: int
+    previous: int | None
+
+
 class Registry:
     """Raises NotFound and Unavailable. Threads may share it."""
 
     def __init__(self, tracking_uri: str) -> None:
+        prepare_environment()
         self._uri = tracking_uri
-        self._made: Any = None
 
     def models(self) -> Sequence[RegisteredModel]:
         """All registered models, with one request for each thousand."""
         if self._not_made_yet():
             return []
-        found, token = [], None
+        found: list[RegisteredModel] = []
+        token = None
         with _translated():
             while True:
-                page = self.client.search_registered_models(max_results=1000, page_token=token)
+                page = self._client.search_registered_models(max_results=1000, page_token=token)
                 found += [_registered(model) for model in page]
                 token = page.token
                 if not token:
                     return found
 
-    def version(self, name: str, version: str) -> Version:
+    def version(self, name: str, version: int) -> Version:
         with _translated():
-            return _version(self.client.get_model_version(name, version))
+            found = self._client.get_model_version(name, str(version))
+        return Version(found.name, int(found.version), found.run_id or None)
 
     def versions(self, name: str) -> Sequence[Mapping[str, Any]]:
         """What is known of a model's newest versions, the newest first."""
+        quote = '"' if "'" in name else "'"
         with _translated():
-            query = f"name='{name}'" if "'" not in name else f'name="{name}"'
-            found = self.client.search_model_versions(query, max_results=_SHOWN_VERSIONS, order_by=["version_number DESC"])
+            found = self._client.search_model_versions(
+                f"name={quote}{name}{quote}", max_results=_SHOWN_VERSIONS, order_by=["version_number DESC"]
+            )
             return [self._described(version) for version in found]
+
+    def promote(self, name: str, version: int) -> Promotion:
+        with _translated():
+            promote(self._client, name, version)
+            return self._promotion(name)
+
+    def rollback(self, name: str) -> Promotion:
+        """Raises Conflict, too, when there is nothing to go back to."""
+        with _translated():
+            rollback(self._client, name)
+            return self._promotion(name)
 
     def download(self, version: Version, folder: Path) -> Path:
         """Put the artifact of `version` under `folder`; gives its directory."""
-        from mlflow.artifacts import download_artifacts
-
         with _translated():
             source = self._location(version)
-            try:
-                return Path(download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=self._uri))
-            except Exception as error:  # each kind of storage has exceptions of its own
-                raise Unavailable(f"{version} cannot be downloaded: {_first_line(error)}") from error
+        try:
+            return Path(download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=self._uri))
+        except Exception as error:  # each kind of storage has exceptions of its own
+            raise Unavailable(f"{version} cannot be downloaded: {_first_line(error)}") from error
 
-    def change(self, action: Callable[..., T], *arguments: Any) -> T:
-        """`action(client, *arguments)`, with the errors of this class."""
-        with _translated():
-            return action(self.client, *arguments)
-
-    @property
-    def client(self) -> Any:
-        """The MlflowClient; importing MLflow takes a second or two, so it is done by the first to need it."""
-        if self._made is None:
-            for variable, value in _ENVIRONMENT.items():
-                os.environ.setdefault(variable, value)
-            from mlflow import MlflowClient
-
-            self._made = MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
-        return self._made
+    @cached_property
+    def _client(self) -> Any:
+        return MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
 
     def _not_made_yet(self) -> bool:
         """A database that does not exist is for the training to make, not for a process that only reads it."""
-        return self._uri.startswith("sqlite:///") and not Path(self._uri.removeprefix("sqlite:///")).exists()
+        return self._uri.startswith(_SQLITE) and not Path(self._uri.removeprefix(_SQLITE)).exists()
 
     def _location(self, version: Version) -> str:
-        source = str(self.client.get_model_version_download_uri(version.name, version.version))
+        source = str(self._client.get_model_version_download_uri(version.name, str(version.version)))
         if source.startswith("models:/m-"):  # MLflow would look this up at its global tracking URI
-            return str(self.client.get_logged_model(source.removeprefix("models:/")).artifact_location)
+            return str(self._client.get_logged_model(source.removeprefix("models:/")).artifact_location)
         return source
 
+    def _promotion(self, name: str) -> Promotion:
+        model = self._client.get_registered_model(name)
+        previous = model.tags.get(PREVIOUS_TAG)
+        return Promotion(name, int(model.aliases[CHAMPION]), int(previous) if previous else None)
+
     def _described(self, version: Any) -> Mapping[str, Any]:
-        run = self.client.get_run(version.run_id) if version.run_id else None
+        run = self._client.get_run(version.run_id) if version.run_id else None
+        used = [one.dataset for one in run.inputs.dataset_inputs] if run else []
         return {
-            "version": str(version.version),
-            "run_id": version.run_id,
+            "version": int(version.version),
+            "run_id": version.run_id or None,
             "created_at": datetime.fromtimestamp(version.creation_timestamp / 1000, timezone.utc),
             "description": version.description or "",
-            "tags": dict(version.tags),
-            "metrics": _metrics(run.data.metrics) if run else {},
-            "datasets": [
-                {"name": one.dataset.name, "digest": one.dataset.digest} for one in (run.inputs.dataset_inputs if run else [])
-            ],
+            "tags": {name: value for name, value in version.tags.items() if not name.startswith("mlflow.")},
+            "metrics": _backtest(run.data.metrics) if run else {},
+            "datasets": [{"name": dataset.name, "digest": dataset.digest} for dataset in used],
         }
 
 
@@ -163,30 +173,27 @@ class RegistryThreads:
 
 
 def _registered(model: Any) -> RegisteredModel:
-    aliases = {alias: str(version) for alias, version in model.aliases.items()}
-    return RegisteredModel(model.name, aliases, dict(model.tags), model.description or "")
+    aliases = {alias: int(version) for alias, version in model.aliases.items()}
+    tags = {name: value for name, value in model.tags.items() if not name.startswith("mlflow.")}
+    return RegisteredModel(model.name, aliases, tags, model.description or "")
 
 
-def _version(version: Any) -> Version:
-    return Version(version.name, str(version.version), version.run_id or None)
-
-
-def _metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """What tells how good a model is: not the machine's load, nor the course of the training."""
-    return {name: value for name, value in sorted(metrics.items()) if name.startswith("backtest/")}
+def _backtest(metrics: Mapping[str, float]) -> dict[str, float]:
+    """What tells how good a model is; not the course of its training, nor a curve's last point."""
+    return {
+        name: value for name, value in sorted(metrics.items()) if name.startswith("backtest/") and "_by_" not in name
+    }
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    from mlflow.exceptions import MlflowException
-
     try:
         yield
     except MlflowException as error:
         if error.error_code in _MISSING:
             raise NotFound(_first_line(error)) from error
         raise Unavailable(f"the model registry cannot be used now: {_first_line(error)}") from error
-    except OSError as error:  # the connection, where MLflow lets it through
+    except OSError as error:  # of the connection, where MLflow lets it through
         raise Unavailable(f"the model registry cannot be used now: {_first_line(error)}") from error
 
 

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 
-from forecaster.errors import ForecasterError, InputError, NotFound, Unavailable
+from forecaster.errors import ForecasterError, NotFound, Unavailable
 from forecaster.predictor import Predictor
+from forecaster.store.registry import CHAMPION, Reference
 from service.cache import ModelCache
 from service.engines import ServedModel, ServedModels, use_one_core, warm_up
 from service.follower import Follower
-from service.promotion import CHAMPION
 from service.registry import RegisteredModel, Registry, Version
 
-_REFERENCE = re.compile(r"(?P<name>[^@/]+)(?:@(?P<alias>[^@/]+)|/(?P<version>[0-9]{1,9}))?")
 _FAILURE_SECONDS = 30.0  # how long a version that could not be loaded is not tried again
 _MOST_FAILURES = 1000
 
-Key = tuple[str, str]
+Key = tuple[str, int]
 
 
 class Resolver:
@@ -39,11 +37,12 @@ class Resolver:
         """
         if reference is None:
             return self._default_model()
-        name, alias, version = _parse(reference)
-        if alias == CHAMPION:
+        asked = Reference.parse(reference)
+        name = asked.name
+        if asked.alias == CHAMPION:
             return self._champion(name)
         served = self._served.by_name.get(name)
-        version = version or self._version_of(name, str(alias))
+        version = self._version_of(name, str(asked.alias)) if asked.version is None else asked.version
         if served and served.version.version == version:
             return served
         self._registered(name)
@@ -70,7 +69,7 @@ class Resolver:
             raise Unavailable(f"model {name!r} is being loaded")
         raise Unavailable(f"model {name!r} cannot be served: {refusal.reason}")
 
-    def _version_of(self, name: str, alias: str) -> str:
+    def _version_of(self, name: str, alias: str) -> int:
         model = self._registered(name)
         if alias not in model.aliases:
             known = ", ".join(sorted(model.aliases)) or "none"
@@ -103,7 +102,7 @@ class OtherVersions:
         # One at a time: each holds a second copy of a model for a moment.
         self._executor = ThreadPoolExecutor(1, "model-loader", initializer=use_one_core)
 
-    async def get(self, name: str, version: str) -> ServedModel:
+    async def get(self, name: str, version: int) -> ServedModel:
         key = (name, version)
         if key in self._loaded:
             self._loaded.move_to_end(key)
@@ -137,7 +136,7 @@ class OtherVersions:
             await loop.run_in_executor(self._executor, self._cache.drop, oldest.version)
         return model
 
-    def _fetch(self, name: str, number: str) -> tuple[Version, Predictor]:
+    def _fetch(self, name: str, number: int) -> tuple[Version, Predictor]:
         version = self._registry.version(name, number)
         predictor = self._cache.obtain(version, self._registry.download)
         warm_up(predictor)
@@ -149,10 +148,3 @@ class OtherVersions:
             raise type(error)(str(error)) from error
         self._failed.pop(key, None)
 
-
-def _parse(reference: str) -> tuple[str, str | None, str | None]:
-    match = _REFERENCE.fullmatch(reference)
-    if match is None:
-        raise InputError(f"{reference[:100]!r} names no model", field="model", mend="use NAME, NAME@ALIAS or NAME/VERSION")
-    name, alias, version = match.group("name", "alias", "version")
-    return name, alias or (None if version else CHAMPION), None if version is None else str(int(version))

@@ -107,7 +107,7 @@ class ForecastParameters(BaseModel):
 
 class ModelOut(BaseModel):
     name: str
-    version: str
+    version: int
     run_id: str | None
 
 
@@ -151,13 +151,13 @@ class Problem(BaseModel):
 class Wanted(BaseModel):
     """The champion of the registry, where another version is served."""
 
-    version: str
+    version: int
     reason: str
     since: datetime | None
 
 
 class ServedOut(BaseModel):
-    version: str
+    version: int
     run_id: str | None
     since: datetime
     """When this process began to serve it."""
@@ -182,7 +182,7 @@ class RegisteredOut(BaseModel):
     name: str
     description: str
     tags: dict[str, str]
-    aliases: dict[str, str]
+    aliases: dict[str, int]
     served: ServedOut | None
     wanted: Wanted | None
 
@@ -193,7 +193,7 @@ class ModelsOut(BaseModel):
 
 
 class VersionOut(BaseModel):
-    version: str
+    version: int
     run_id: str | None
     created_at: datetime
     description: str
@@ -209,18 +209,18 @@ class ModelDetailOut(RegisteredOut):
 
 
 class PromoteRequest(Strict):
-    version: Annotated[str, Field(pattern="^[0-9]{1,9}$")] | Annotated[int, Field(ge=1, lt=10**9)]
+    version: int = Field(ge=1, lt=10**9)
 
 
 class PromoteOut(BaseModel):
     name: str
-    champion: str
-    previous: str | None
+    champion: int
+    previous: int | None
 
 
 class ReadyModel(BaseModel):
     name: str
-    version: str | None
+    version: int | None
     run_id: str | None
     since: datetime | None
     wanted: Wanted | None

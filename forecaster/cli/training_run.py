@@ -145,7 +145,8 @@ def _show(result: dict[str, Any]) -> None:
     show_table("Backtest on held-out origins (lower is better)", ("", "MASE", "sMAPE", "quantile loss"), rows)
     measured = result["metrics"]
     stdout.print(
-        f"coverage of the 80 % interval {measured['coverage-80']:.1%}, of the 95 % interval {measured['coverage-95']:.1%}; "
+        f"coverage of the 80 % interval {measured['coverage-80']:.1%}, "
+        f"of the 95 % interval {measured['coverage-95']:.1%}; "
         f"skill over seasonal naive {measured['skill']:.1%}"
     )
     stdout.print(f"{result['model']} version {result['version']}: {result['reason']}")

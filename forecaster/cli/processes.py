@@ -1,0 +1,122 @@
+"""Child processes of `forecaster up`: started together, watched together, stopped together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from forecaster.errors import Conflict, Unavailable
+
+_GRACE_SECONDS = 12.0
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Program:
+    """name: also of its log file; command: argv; variables: added to the environment"""
+
+    name: str
+    command: Sequence[str]
+    variables: Mapping[str, str]
+
+
+class Processes:
+    """A set of programs, each with its log under `logs`. Leaving the block stops them all, newest first."""
+
+    def __init__(self, logs: Path) -> None:
+        self.logs = logs
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Processes:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        # A polite request to end is to be answered as Ctrl-C is: by stopping the children.
+        signal.signal(signal.SIGTERM, _interrupt)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in reversed(self._running.values()):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+        deadline = time.monotonic() + _GRACE_SECONDS
+        for process in self._running.values():
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.1, deadline - time.monotonic()))
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # and whatever it may have left behind
+            process.wait()
+
+    def start(self, program: Program) -> None:
+        """Start a program in a session of its own, so that Ctrl-C reaches it through us and in good order."""
+        with (self.logs / f"{program.name}.log").open("ab") as log:
+            self._running[program.name] = subprocess.Popen(
+                program.command,
+                env={**os.environ, **program.variables},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def check(self) -> None:
+        """Raise when one of them has ended."""
+        for name, process in self._running.items():
+            if process.poll() is not None:
+                raise Unavailable(f"{name} ended with code {process.returncode}; see {self.logs / f'{name}.log'}")
+
+    def wait_for(self, url: str, seconds: float) -> None:
+        """Wait until a URL answers 200 while all processes live."""
+        deadline = time.monotonic() + seconds
+        while not answers(url):
+            self.check()
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{url} did not answer within {seconds:.0f} s; see the logs in {self.logs}")
+            time.sleep(_POLL_SECONDS)
+
+    def watch(self) -> None:
+        """Return never; raise when one of them ends."""
+        while True:
+            self.check()
+            time.sleep(1.0)
+
+
+def answers(url: str) -> bool:
+    """Whether a URL on this machine answers 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def require_free(host: str, port: int, option: str) -> None:
+    """Raise when the port is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise Conflict(
+                f"port {port} of {host} is taken; stop what runs there or choose another with {option}"
+            ) from error
+
+
+def python(*arguments: str) -> list[str]:
+    """A command of this same interpreter."""
+    return [sys.executable, *arguments]
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

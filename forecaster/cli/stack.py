@@ -1,0 +1,188 @@
+"""`forecaster up`, `serve`, `worker` and `quickstart`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from forecaster.cli.output import Json, emit, prepare, stderr, stdout
+from forecaster.cli.processes import Processes, Program, python, require_free
+from forecaster.errors import TrainingError
+
+if TYPE_CHECKING:
+    from forecaster.store.settings import StoreSettings
+
+QUICKSTART = "new-york-weather"
+_QUICKSTART_HORIZON = 48
+_START_SECONDS = 120.0
+_HISTORY = (
+    3.3,
+    2.8,
+    2.2,
+    1.7,
+    1.1,
+    0.6,
+    0.6,
+    1.1,
+    2.8,
+    4.4,
+    5.6,
+    6.7,
+    7.8,
+    8.3,
+    8.3,
+    7.8,
+    6.7,
+    5.6,
+    5.0,
+    4.4,
+    4.4,
+    3.9,
+    3.3,
+    2.8,
+)
+
+Host = Annotated[str, typer.Option("--host", envvar="FORECASTER_HOST", help="Address to listen on.")]
+Port = Annotated[int, typer.Option("--port", envvar="FORECASTER_PORT", help="Port of the API.", min=1, max=65535)]
+MlflowPort = Annotated[
+    int, typer.Option("--mlflow-port", envvar="FORECASTER_MLFLOW_PORT", help="Port of the MLflow UI.", min=1, max=65535)
+]
+
+
+def up(
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    mlflow_port: MlflowPort = 5000,
+    quick: Annotated[
+        bool, typer.Option("--quickstart/--no-quickstart", help="Train the example model if there is none.")
+    ] = True,
+    json: Json = False,
+) -> None:
+    """Start MLflow, a training worker and the API, here and in the foreground. Ctrl-C stops them all."""
+    prepare(json)
+    from forecaster.store.settings import StoreSettings
+
+    settings = StoreSettings()
+    require_free(host, port, "--port")
+    own_mlflow = settings.tracking_uri.startswith("sqlite:")
+    tracking = f"http://127.0.0.1:{mlflow_port}" if own_mlflow else settings.tracking_uri
+    variables = {**settings.environment(), "MLFLOW_TRACKING_URI": tracking, "FORECASTER_HOST": host}
+    variables |= {"FORECASTER_PORT": str(port), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+    with Processes(settings.logs_dir) as processes:
+        if own_mlflow:
+            require_free("127.0.0.1", mlflow_port, "--mlflow-port")
+            processes.start(_mlflow(settings, mlflow_port))
+        processes.start(Program("api", python("-m", "forecaster", "serve"), variables))
+        processes.start(Program("worker", python("-m", "forecaster", "worker"), variables))
+        with stderr.status("starting MLflow, the worker and the API"):
+            if own_mlflow:
+                processes.wait_for(f"{tracking}/health", _START_SECONDS)
+            processes.wait_for(f"{address}/healthz/live", _START_SECONDS)
+        if quick:
+            os.environ.update(variables)
+            _train_quickstart(StoreSettings())
+            with stderr.status("waiting for the API to load the model"):
+                processes.wait_for(f"{address}/v1/models/{QUICKSTART}", 30)
+        _welcome(address, tracking, settings, json)
+        processes.watch()
+
+
+def _mlflow(settings: StoreSettings, port: int) -> Program:
+    settings.home.mkdir(parents=True, exist_ok=True)
+    # Artifacts stay plain files that both server and commands reach, so a command works with or without the server.
+    command = python("-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1")
+    command += ["--backend-store-uri", settings.tracking_uri, "--no-serve-artifacts"]
+    command += ["--default-artifact-root", settings.artifacts_dir.as_uri()]
+    # The server's own job runner takes eight more processes and two gigabytes, and nothing here uses it.
+    return Program("mlflow", command, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+
+
+def _welcome(address: str, tracking: str, settings: StoreSettings, json: bool) -> None:
+    if json:
+        emit({"api": address, "docs": f"{address}/docs", "mlflow": tracking, "home": str(settings.home)})
+        sys.stdout.flush()
+        return
+    stdout.print(
+        f"\n[bold]Forecaster is up.[/bold]  API docs {address}/docs   MLflow {tracking}   files {settings.home}"
+    )
+    stdout.print("Try a forecast:\n")
+    sys.stdout.write(example_request(address) + "\n\n")
+    stdout.print("Ctrl-C stops everything; the next start takes seconds.")
+
+
+def example_request(address: str) -> str:
+    """A `curl` that works against the quickstart model: a day of temperatures at JFK in, the next 12 hours out."""
+    values = ",".join(f"{value:g}" for value in _HISTORY)
+    return (
+        f"curl -s {address}/v1/forecast -H 'Content-Type: application/json' -d '\n"
+        f'{{"model": "{QUICKSTART}", "horizon": 12, "level": [80], "series": [{{\n'
+        f'  "id": "JFK/temperature", "start": "2013-12-30T19:00:00",\n'
+        f'  "values": [{values}]}}]}}\''
+    )
+
+
+def quickstart(json: Json = False) -> None:
+    """Train the example model on the bundled weather data, through the queue, if none is registered."""
+    prepare(json)
+    from forecaster.store.settings import StoreSettings
+
+    trained = _train_quickstart(StoreSettings())
+    if json:
+        emit({"model": QUICKSTART, "trained": trained})
+    else:
+        stdout.print(f"{QUICKSTART} {'has been trained' if trained else 'is there already'}")
+
+
+def _train_quickstart(settings: StoreSettings) -> bool:
+    """Whether a training was needed, and done."""
+    from forecaster.cli.jobs import follow, open_store
+    from forecaster.cli.loading import registry
+    from forecaster.data import bundled
+    from forecaster.store.datasets import DatasetStore
+    from forecaster.store.registry import champion_of
+    from forecaster.store.spec import JobSpec
+
+    with registry() as client:
+        if champion_of(client, QUICKSTART) is not None:
+            return False
+    stored = DatasetStore(settings.datasets_dir).put(QUICKSTART, bundled())
+    spec = JobSpec(
+        model=QUICKSTART,
+        dataset=stored.reference,
+        freq="h",
+        horizon=_QUICKSTART_HORIZON,
+        preset="fast",
+        started_by="cli",
+    )
+    stderr.print(f"training {QUICKSTART} on real weather data; later starts find it ready")
+    store = open_store(settings)
+    job = follow(store, store.submit(spec).id)
+    if job.status != "succeeded":
+        raise TrainingError(f"the quickstart training {job.status}: {job.error}")
+    return True
+
+
+def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
+    """Run the API alone."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    from service.server import run
+
+    from service.settings import ServiceSettings
+
+    run(ServiceSettings(host=host, port=port))
+
+
+def worker() -> None:
+    """Run a worker alone: it takes training jobs from the queue, one at a time."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    from forecaster.store.settings import StoreSettings
+    from training.worker import run_worker
+
+    run_worker(StoreSettings())

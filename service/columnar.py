@@ -1,0 +1,138 @@
+"""Forecast requests and answers as tables: Arrow streams, Parquet, CSV."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from pyarrow import compute
+
+from forecaster.errors import InputError
+from forecaster.panel import Panel
+from forecaster.frequency import Frequency
+from forecaster.reading import read_panel
+from forecaster.sources import COLUMNS
+from service.errors import PlacedInputError
+from service.question import Answer, Question
+from service.schemas import ForecastParameters
+
+ARROW, PARQUET, CSV = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet", "text/csv"
+MOST_ROWS = 20_000_000  # a small compressed body may hold far more than memory does
+_TOLD_WARNINGS = 10
+
+
+def parse(media_type: str, parameters: ForecastParameters, body: bytes) -> Question:
+    """Raises InputError."""
+    table = read_table(media_type, body)
+    return Question(
+        model=parameters.model,
+        horizon=parameters.horizon,
+        freq=parameters.freq,
+        levels=tuple(parameters.level),
+        quantiles=tuple(parameters.quantile),
+        panel=partial(_panel, table),
+        place=_place,
+    )
+
+
+def read_table(media_type: str, body: bytes) -> pa.Table:
+    try:
+        table = _READERS[media_type](body)
+    except pa.ArrowException as error:
+        reason = (str(error).strip().splitlines() or ["damaged"])[0][:200]
+        raise InputError(f"the body cannot be read as {media_type}: {reason}") from error
+    return table
+
+
+def write_table(media_type: str, table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    _WRITERS[media_type](table, sink)
+    return sink.getvalue()
+
+
+def headers(answer: Answer) -> dict[str, str]:
+    """What a table cannot say: the model, how many series have warnings, and which (each once)."""
+    version = answer.model.version
+    told = Counter(text for i in range(len(answer.forecast.ids)) for text in answer.warnings(i))
+    warned = sum(bool(answer.warnings(i)) for i in range(len(answer.forecast.ids)))
+    sentences = (f"{count} series: {text}" for text, count in told.most_common(_TOLD_WARNINGS))
+    return {
+        "X-Forecaster-Model": quote(f"{version.name}/{version.version}"),
+        "X-Forecaster-Run": quote(version.run_id or ""),
+        "X-Forecaster-Warnings": str(warned),
+        **({"X-Forecaster-Warning": _ascii(" | ".join(sentences))} if told else {}),
+    }
+
+
+def _ascii(text: str) -> str:
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return printable.encode("ascii", "replace").decode()
+
+
+def _panel(table: pa.Table, freq: Frequency) -> Panel:
+    return read_panel(table, freq)
+
+
+def _place(error: InputError) -> InputError:
+    return PlacedInputError(error, *([error.field] if error.field else []))
+
+
+def _read_arrow(body: bytes) -> pa.Table:
+    batches, rows = [], 0
+    with pa.ipc.open_stream(pa.py_buffer(body)) as reader:
+        for batch in reader:
+            rows += batch.num_rows
+            _check_rows(rows)
+            batches.append(batch)
+        return pa.Table.from_batches(batches, reader.schema)
+
+
+def _read_parquet(body: bytes) -> pa.Table:
+    with pyarrow.parquet.ParquetFile(pa.BufferReader(body)) as file:
+        _check_rows(file.metadata.num_rows)
+        return file.read(use_threads=False)
+
+
+def _read_csv(body: bytes) -> pa.Table:
+    # Read as text: a cell that is no date or number can then be named with its series.
+    types = {column: pa.string() for column in COLUMNS}
+    blank = pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=["", "null", "NULL"])
+    reading = pyarrow.csv.ReadOptions(use_threads=False)
+    return pyarrow.csv.read_csv(pa.BufferReader(body), read_options=reading, convert_options=blank)
+
+
+def _check_rows(rows: int) -> None:
+    if rows > MOST_ROWS:
+        raise InputError(f"the table has more than {MOST_ROWS} rows", mend="send fewer series at once")
+
+
+def _write_arrow(table: pa.Table, sink: io.BytesIO) -> None:
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def _write_parquet(table: pa.Table, sink: io.BytesIO) -> None:
+    pyarrow.parquet.write_table(table, sink)
+
+
+def _write_csv(table: pa.Table, sink: io.BytesIO) -> None:
+    stamps = table.column("ds")
+    if pa.types.is_timestamp(stamps.type):
+        mark = "Z" if stamps.type.tz else ""
+        text = compute.strftime(stamps.cast(pa.timestamp("us")), format=f"%Y-%m-%dT%H:%M:%S{mark}")
+        table = table.set_column(table.column_names.index("ds"), "ds", text)
+    pyarrow.csv.write_csv(table, sink)
+
+
+_READERS: dict[str, Callable[[bytes], pa.Table]] = {ARROW: _read_arrow, PARQUET: _read_parquet, CSV: _read_csv}
+_WRITERS: dict[str, Callable[[pa.Table, io.BytesIO], None]] = {
+    ARROW: _write_arrow,
+    PARQUET: _write_parquet,
+    CSV: _write_csv,
+}
