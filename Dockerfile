@@ -1,22 +1,36 @@
-# One image for API, worker and MLflow server. On a GPU machine build with TORCH_INDEX_URL left empty: the same pin
-# gives the CUDA build there.
+# One image for the API, the worker and the MLflow server.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 FROM ${PYTHON_IMAGE}
+
+# No index given: the package index's own build of torch, which on Linux brings CUDA and runs without a GPU too.
+# PyTorch's index of CPU builds makes the image several gigabytes smaller.
 ARG TORCH_INDEX_URL=""
-ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 OMP_NUM_THREADS=1 \
-    FORECASTER_HOME=/var/lib/forecaster FORECASTER_HOST=0.0.0.0
+
+ENV PYTHONUNBUFFERED=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ROOT_USER_ACTION=ignore \
+    FORECASTER_HOME=/var/lib/forecaster \
+    FORECASTER_HOST=0.0.0.0
+
+# The folders exist, and belong to the user, so that a volume mounted there is writable.
+RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/forecaster forecaster \
+ && install -d -o forecaster -g forecaster -m 0750 /var/lib/forecaster /var/lib/mlflow
+
+# Dependencies before code: they change less often, so that most rebuilds take seconds.
 WORKDIR /app
-# Dependencies first: they change less often than the code, so a rebuild takes seconds.
-COPY constraints.txt pyproject.toml README.md ./
-RUN python -m pip install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} -c constraints.txt torch
-RUN mkdir -p forecaster training service && touch forecaster/__init__.py training/__init__.py service/__init__.py \
- && python -m pip install -c constraints.txt '.[postgres,s3]' && python -m pip uninstall -y forecaster
+COPY constraints.txt ./
+RUN python -m pip install ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} -c constraints.txt torch
+COPY docker/list-requirements.py pyproject.toml ./
+RUN python list-requirements.py postgres s3 >requirements.txt \
+ && python -m pip install -c constraints.txt -r requirements.txt
+
+COPY README.md ./
 COPY forecaster forecaster
 COPY training training
 COPY service service
-RUN python -m pip install --no-deps -c constraints.txt . \
- && useradd --system --uid 10001 --home-dir /var/lib/forecaster forecaster \
- && mkdir -p /var/lib/forecaster /var/lib/mlflow && chown forecaster /var/lib/forecaster /var/lib/mlflow
+RUN python -m pip install --no-deps . && rm -rf build ./*.egg-info
+
 USER forecaster
 WORKDIR /var/lib/forecaster
 EXPOSE 8000

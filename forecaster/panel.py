@@ -79,12 +79,18 @@ class Panel:
         ordinal = self.start[index] + np.arange(self.lengths[index])
         return self.freq.from_grid(ordinal, self.phase[index : index + 1], integer=self.integer)
 
+    def observed_counts(self, last: int | None = None) -> IntArray:
+        """[N] observed values of each series, or of its `last` steps only."""
+        known = np.concatenate([[0], np.cumsum(~np.isnan(self.values))])
+        begin, end = self.offsets[:-1], self.offsets[1:]
+        first = begin if last is None else np.maximum(begin, end - last)
+        return np.asarray(known[end] - known[first], np.int64)
+
     def require_observations(self) -> None:
         """Raise unless every series has at least one observed value."""
         if self.n_series == 0:
             raise InputError("there is no series in the data", mend="give at least one row")
-        observed = np.add.reduceat(~np.isnan(self.values), self.offsets[:-1]) if len(self.values) else np.zeros(1)
-        empty = np.flatnonzero((self.lengths == 0) | (observed == 0))
+        empty = np.flatnonzero(self.observed_counts() == 0)
         if len(empty):
             raise InputError(
                 "no value is observed",

@@ -158,7 +158,7 @@ class Predictor:
 
     def _check_recent(self, panel: Panel) -> None:
         """A history whose last steps are all missing would be forecast from nothing."""
-        recent = _observed_within(panel, self.info.context)
+        recent = panel.observed_counts(self.info.context)
         if (recent == 0).any():
             raise InputError(
                 f"no value is observed in the last {self.info.context} steps",
@@ -185,7 +185,7 @@ class Predictor:
                 "later steps are rolled forward from the model's own median"
             )
         warnings = [list(general) for _ in range(panel.n_series)]
-        recent = _observed_within(panel, self.info.context)
+        recent = panel.observed_counts(self.info.context)
         for index in np.flatnonzero(recent < _FEW):
             warnings[index].append(f"only {recent[index]} observed values: the forecast rests on what is typical")
         for index in np.flatnonzero((recent >= _FEW) & _constant(panel)):
@@ -216,13 +216,6 @@ def _add_spread(block: Tensor, before: Tensor, middle: int) -> Tensor:
 
 def _log(x: Tensor, positive: Tensor) -> Tensor:
     return torch.where(positive, x, 1.0).log()
-
-
-def _observed_within(panel: Panel, context: int) -> IntArray:
-    """[N] observed values among the last `context` steps of each series."""
-    known = np.concatenate([[0], np.cumsum(~np.isnan(panel.values))])
-    end = panel.offsets[1:]
-    return np.asarray(known[end] - known[np.maximum(panel.offsets[:-1], end - context)], np.int64)
 
 
 def _constant(panel: Panel) -> np.ndarray[Any, np.dtype[np.bool_]]:

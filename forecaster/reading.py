@@ -243,10 +243,10 @@ def _decode(batch: pa.RecordBatch) -> tuple[pa.DictionaryArray, npt.NDArray[Any]
         raise InputError("a row has no unique_id", field="unique_id", mend="name the series of every row")
     codes = ids if pa.types.is_dictionary(ids.type) else ids.dictionary_encode()
     column = batch.column("ds")
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        column = _parse_ds(column, codes)
     if column.null_count:
         raise _bad_ds(codes, column, "the timestamp is missing")
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        column = _parse_ds(column, codes)
     if pa.types.is_integer(column.type):
         return codes, column.to_numpy(zero_copy_only=False).astype(np.int64), None
     if pa.types.is_floating(column.type):

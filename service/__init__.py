@@ -1,1 +1,1 @@
-"""The API: how a forecast is asked for. `service.app.create_app` makes the application, `service.server.run` serves it."""
+"""The API: how a forecast is asked for. `app.create_app` makes the application, `server.run` serves it."""

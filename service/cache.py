@@ -1,7 +1,7 @@
 """Local copies of models: downloaded aside, checked, and only then moved into place.
 
-    MODELS/<name>/<version>-<run>/   a copy of the artifact
-    MODELS/<name>/serving.json       which copy is served: what a restart begins with when the registry is away
+MODELS/<name>/<version>-<run>/   a copy of the artifact
+MODELS/<name>/serving.json       which copy is served: what a restart begins with when the registry is away
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 from urllib.parse import quote
 
 from forecaster.artifact import load_artifact
@@ -140,5 +139,3 @@ def _read(path: Path) -> Serving | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         logger.warning("%s cannot be read and is left aside: %s", path, error)
         return None
-
-

@@ -14,8 +14,8 @@ import pyarrow.parquet
 from pyarrow import compute
 
 from forecaster.errors import InputError
-from forecaster.panel import Panel
 from forecaster.frequency import Frequency
+from forecaster.panel import Panel
 from forecaster.reading import read_panel
 from forecaster.sources import COLUMNS
 from service.errors import PlacedInputError

@@ -105,7 +105,11 @@ def pointer(*location: object) -> str:
 
 def _line(error: Mapping[str, str]) -> str:
     place = error["pointer"] or "the body"
-    return f"series {error['series']!r}, {place}: {error['message']}" if "series" in error else f"{place}: {error['message']}"
+    return (
+        f"series {error['series']!r}, {place}: {error['message']}"
+        if "series" in error
+        else f"{place}: {error['message']}"
+    )
 
 
 def _encode(document: dict[str, Any]) -> bytes:

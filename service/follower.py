@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from types import MappingProxyType
 
@@ -48,7 +48,7 @@ class RegistryView:
     reachable: bool | None = None
     since: datetime | None = None
     error: str | None = None
-    refusals: Mapping[str, Refusal] = MappingProxyType({})
+    refusals: Mapping[str, Refusal] = field(default_factory=dict)
 
 
 class Follower:

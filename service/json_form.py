@@ -148,7 +148,9 @@ def _check_lengths(series: list[SeriesIn]) -> None:
                 mend="give one for each value",
             )
         if one.timestamps is not None and one.start is not None:
-            raise InputError("both start and timestamps are given", series=one.id, field="start", mend="give one of them")
+            raise InputError(
+                "both start and timestamps are given", series=one.id, field="start", mend="give one of them"
+            )
 
 
 def _check_one_kind(series: list[SeriesIn]) -> None:

@@ -147,4 +147,3 @@ class OtherVersions:
         if error is not None and time.monotonic() < until:
             raise type(error)(str(error)) from error
         self._failed.pop(key, None)
-

@@ -22,7 +22,7 @@ def _or_say(message: str) -> WrapValidator:
         try:
             return inner(given)
         except ValidationError as error:
-            raise PydanticCustomError("wrong_type", message) from error  # type: ignore[arg-type]
+            raise PydanticCustomError("wrong_type", message) from error
 
     return WrapValidator(validate)
 
@@ -36,21 +36,23 @@ Start = Annotated[
     Annotated[str, Field(max_length=64)] | INT64 | None,
     _or_say("give a timestamp such as 2024-01-31T12:00:00, or a whole step"),
 ]
-Timestamps = Annotated[
-    list[str] | list[INT64] | None, _or_say("give a list of timestamps, or one of whole steps")
-]
+Timestamps = Annotated[list[str] | list[INT64] | None, _or_say("give a list of timestamps, or one of whole steps")]
 Values = Annotated[list[float | None], FailFast(), Field(max_length=MOST_VALUES)]
 Level = Annotated[float, Field(ge=1, le=99.9)]
 Quantile = Annotated[float, Field(gt=0, lt=1)]
 Levels = Annotated[
     list[Level],
-    Field(max_length=MOST_PROBABILITIES, description="Central intervals in percent: 80 spans the quantiles 0.1 to 0.9."),
+    Field(
+        max_length=MOST_PROBABILITIES, description="Central intervals in percent: 80 spans the quantiles 0.1 to 0.9."
+    ),
 ]
 Quantiles = Annotated[list[Quantile], Field(max_length=MOST_PROBABILITIES, description="Quantiles, as probabilities.")]
 Model = Annotated[
     str | None,
     Field(
-        min_length=1, max_length=300, description="`NAME`, `NAME@ALIAS` or `NAME/VERSION`; the default model if left out."
+        min_length=1,
+        max_length=300,
+        description="`NAME`, `NAME@ALIAS` or `NAME/VERSION`; the default model if left out.",
     ),
 ]
 Horizon = Annotated[

@@ -16,8 +16,6 @@ from forecaster.store.database import connect, writing
 from forecaster.store.jobs import JobStore, LostLease, News, jobs
 from forecaster.store.spec import JobSpec
 
-pytest_plugins = ["tests.fixtures_postgres"]
-
 
 @pytest.fixture
 def engine(database_url: str) -> Iterator[sa.Engine]:

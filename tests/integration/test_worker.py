@@ -23,7 +23,6 @@ from training.worker import Worker
 if TYPE_CHECKING:
     from tests.fixtures_postgres import Postgres
 
-pytest_plugins = ["tests.fixtures_postgres"]
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = [sys.executable, "-m", "tests.stand_in_job"]

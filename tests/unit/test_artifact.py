@@ -1,0 +1,78 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from forecaster.artifact import load_artifact, save_artifact
+from forecaster.errors import ArtifactError
+from tests.fixtures_models import make_panel, make_predictor
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    predictor = make_predictor(transform="log")
+    save_artifact(tmp_path / "model", predictor, make_predictor(seed=9, transform="log").network.state_dict())
+    return tmp_path / "model"
+
+
+def test_a_loaded_model_forecasts_as_the_saved_one(saved: Path) -> None:
+    panel = make_panel(missing=0.1)
+    expected = make_predictor(transform="log").predict(panel, levels=[95])
+    found = load_artifact(saved).predict(panel, levels=[95])
+    np.testing.assert_array_equal(found.median, expected.median)
+    np.testing.assert_array_equal(found.interval(95), expected.interval(95))
+
+
+def test_the_weights_of_the_backtest_are_kept_beside(saved: Path) -> None:
+    panel = make_panel()
+    held_out = load_artifact(saved, backtest=True).predict(panel).median
+    np.testing.assert_array_equal(held_out, make_predictor(seed=9, transform="log").predict(panel).median)
+
+
+def test_the_directory_holds_data_only(saved: Path) -> None:
+    names = sorted(path.name for path in saved.iterdir())
+    assert names == ["backtest.safetensors", "config.json", "golden.json", "weights.safetensors"]
+    assert json.loads((saved / "config.json").read_text())["schema_version"] == 1
+    assert [path.name for path in saved.parent.iterdir()] == ["model"]  # nothing is left aside
+
+
+def damage_weights(model: Path) -> None:
+    data = bytearray((model / "weights.safetensors").read_bytes())
+    data[-400:] = os.urandom(400)
+    (model / "weights.safetensors").write_bytes(bytes(data))
+
+
+def edit_config(model: Path, **changes: object) -> None:
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda model: (model / "weights.safetensors").unlink(), "weights"),
+        (lambda model: (model / "weights.safetensors").write_bytes(b"torn"), "weights"),
+        (damage_weights, r"golden|no forecast"),
+        (lambda model: (model / "golden.json").unlink(), "golden"),
+        (lambda model: (model / "golden.json").write_text('{"values": 1}'), "golden"),
+        (lambda model: (model / "config.json").write_text("{"), "config"),
+        (lambda model: edit_config(model, schema_version=99), "schema version 99"),
+        (lambda model: edit_config(model, settings={}), "config"),
+    ],
+)
+def test_a_damaged_model_is_refused(saved: Path, damage: object, told: str) -> None:
+    damage(saved)  # type: ignore[operator]
+    with pytest.raises(ArtifactError, match=told):
+        load_artifact(saved)
+
+
+def test_it_loads_with_neither_lightning_nor_mlflow(saved: Path) -> None:
+    code = (
+        "import sys; from forecaster.artifact import load_artifact; load_artifact(sys.argv[1]);"
+        "assert not {'mlflow', 'pytorch_lightning', 'lightning', 'fastapi', 'training', 'service'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(saved)], check=True, timeout=120)

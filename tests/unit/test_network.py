@@ -1,0 +1,148 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from forecaster.network import ForecastNetwork
+from forecaster.windows import Context
+from tests.fixtures_models import make_predictor, model_settings
+
+VARIANTS: list[dict[str, Any]] = [
+    {},
+    {"network": {"cell": "lstm"}},
+    {"network": {"cell": "rnn", "layers": 2}},
+    {"network": {"segment": 1, "context": 30, "lags": (24,), "highway": 24}},
+    {"network": {"segment": 7, "horizon": 10, "lags": ()}},
+    {"network": {"location": "last", "scale": "change"}},
+    {"transform": "log"},
+    {"transform": "log", "network": {"cell": "lstm", "location": "last", "scale": "change"}},
+]
+
+
+def windows(rows: int = 6, steps: int = 96, seed: int = 1) -> Context:
+    generator = torch.Generator().manual_seed(seed)
+    phase = torch.arange(steps) * 2 * torch.pi / 24
+    values = 100 + 20 * phase.sin() + torch.randn(rows, steps, generator=generator)
+    observed = torch.rand(rows, steps, generator=generator) > 0.2
+    return Context(torch.where(observed, values, 0.0), observed)
+
+
+def network(**changes: Any) -> ForecastNetwork:
+    return make_predictor(**changes).network
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_quantiles_are_finite_and_never_cross(variant: dict[str, Any]) -> None:
+    net = network(**variant)
+    net.calibration.uniform_(0.3, 3.0)
+    forecast = net(*windows(steps=net.settings.context))
+    assert forecast.shape == (6, net.settings.horizon, len(net.settings.quantiles))
+    assert torch.isfinite(forecast).all()
+    assert (forecast.diff(dim=-1) >= 0).all()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_values_at_unobserved_places_change_nothing(variant: dict[str, Any]) -> None:
+    net = network(**variant)
+    context = windows(steps=net.settings.context)
+    junk = torch.where(context.observed, context.values, -1e6)
+    torch.testing.assert_close(net(junk, context.observed), net(*context), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_company_in_the_batch_changes_nothing(variant: dict[str, Any]) -> None:
+    net = network(**variant)
+    context = windows(rows=33, steps=net.settings.context)
+    together = net(*context)
+    alone = torch.cat([net(context.values[i, None], context.observed[i, None]) for i in range(33)])
+    torch.testing.assert_close(alone, together, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_positive_factor_moves_the_forecast_alike(variant: dict[str, Any]) -> None:
+    net = network(**variant)
+    context = windows(steps=net.settings.context)
+    for factor in (1e-6, 7.0, 1e6):
+        scaled = net(context.values * factor, context.observed)
+        torch.testing.assert_close(scaled, net(*context) * factor, rtol=1e-3, atol=1e-3 * factor)
+
+
+@pytest.mark.parametrize("variant", [v for v in VARIANTS if "transform" not in v])
+def test_a_constant_added_moves_the_forecast_alike(variant: dict[str, Any]) -> None:
+    net = network(**variant)
+    context = windows(steps=net.settings.context)
+    shifted = net(torch.where(context.observed, context.values + 500, 0.0), context.observed)
+    torch.testing.assert_close(shifted, net(*context) + 500, rtol=1e-3, atol=1e-2)
+
+
+def test_the_untrained_network_is_seasonal_naive() -> None:
+    net = make_predictor(trained=False, network={"lags": (24,), "highway": 24}).network
+    day = 100 + 10 * torch.sin(torch.arange(24) * 2 * torch.pi / 24)
+    values = day.repeat(4)[None]
+    median = net(values, torch.ones_like(values, dtype=torch.bool))[0, :, net.median]
+    # The head starts at a tenth of its size: what it adds is small beside the season's swing.
+    torch.testing.assert_close(median, day, rtol=0, atol=2.5)
+
+
+def test_a_window_with_a_zero_is_not_logged_and_stays_finite() -> None:
+    net = network(transform="log")
+    context = windows()
+    values = context.values.clone()
+    values[0, torch.nonzero(context.observed[0])[0]] = 0.0
+    values[1] = torch.where(context.observed[1], -values[1], 0.0)
+    forecast = net(values, context.observed)
+    assert torch.isfinite(forecast).all()
+    torch.testing.assert_close(forecast[2:], net(*context)[2:])
+
+
+@pytest.mark.parametrize("value", [0.0, 5.0, 1e-12, 1e12, -3.0])
+@pytest.mark.parametrize("transform", ["log", "identity"])
+def test_a_constant_history_gives_the_constant(value: float, transform: str) -> None:
+    net = make_predictor(trained=False, transform=transform).network
+    values = torch.full((1, 96), value)
+    forecast = net(values, torch.ones_like(values, dtype=torch.bool))
+    assert torch.isfinite(forecast).all()
+    torch.testing.assert_close(forecast[0, :, net.median], values[0, :24], rtol=1e-3, atol=1e-6)
+
+
+def test_one_observed_value_is_enough() -> None:
+    net = network()
+    observed = torch.zeros(1, 96, dtype=torch.bool)
+    observed[0, -1] = True
+    forecast = net(torch.where(observed, 42.0, 0.0), observed)
+    assert torch.isfinite(forecast).all()
+    assert forecast[0, 0, 0] < 42 < forecast[0, 0, -1]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_gradients_are_finite_however_little_is_observed(variant: dict[str, Any]) -> None:
+    net = network(**variant).train()
+    context = windows(steps=net.settings.context)
+    observed = context.observed.clone()
+    observed[0], observed[1, :-1] = False, False
+    net(torch.where(observed, context.values, 0.0), observed).square().mean().backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is None or torch.isfinite(parameter.grad).all(), name
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.filterwarnings("ignore")  # the exporter's own deprecations
+def test_one_exported_graph_is_the_whole_forecast(variant: dict[str, Any], tmp_path: Any) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    net = network(**variant)
+    context = windows(rows=4, steps=net.settings.context)
+    names = {"input_names": ["values", "observed"], "output_names": ["quantiles"]}
+    axes = {name: {0: "batch"} for name in ("values", "observed", "quantiles")}
+    path = str(tmp_path / "graph.onnx")
+    torch.onnx.export(net, tuple(context), path, dynamo=False, dynamic_axes=axes, opset_version=17, **names)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    other = windows(rows=9, steps=net.settings.context, seed=5)
+    found = session.run(None, {"values": other.values.numpy(), "observed": other.observed.numpy()})[0]
+    np.testing.assert_allclose(found, net(*other).detach().numpy(), rtol=1e-3, atol=1e-3)
+
+
+def test_settings_that_contradict_each_other_are_refused() -> None:
+    for wrong in ({"segment": 200}, {"lags": (500,)}, {"highway": 97}, {"cell": "transformer"}, {"horizon": 0}):
+        with pytest.raises(ValueError, match=r"."):
+            model_settings(network=wrong)

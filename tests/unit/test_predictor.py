@@ -1,0 +1,161 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from forecaster.errors import InputError
+from forecaster.forecast import interpolate, mean_of_quantiles
+from forecaster.predictor import Predictor
+from forecaster.reading import panel_from_histories, read_panel
+from forecaster.settings import DEFAULT_QUANTILES
+from tests.fixtures_models import make_panel, make_predictor
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return make_predictor(transform="log")
+
+
+def test_one_series_alone_is_the_same_series_in_a_batch(predictor: Predictor) -> None:
+    panel = make_panel(n=37, missing=0.1)
+    together = predictor.predict(panel, levels=[95], quantiles=[0.3])
+    for row in range(panel.n_series):
+        alone = predictor.predict(panel.select([row]), levels=[95], quantiles=[0.3])
+        np.testing.assert_allclose(alone.median[0], together.median[row], rtol=1e-5)
+        for probability, values in alone.quantiles.items():
+            np.testing.assert_allclose(values[0], together.quantiles[probability][row], rtol=1e-5)
+
+
+def test_row_order_and_leading_gaps_change_nothing(predictor: Predictor) -> None:
+    panel = make_panel(n=3)
+    frame = pa.table(
+        {
+            "unique_id": np.repeat(panel.ids.astype(str), panel.lengths),
+            "ds": np.concatenate([panel.timestamps(i) for i in range(3)]),
+            "y": panel.values,
+        }
+    ).to_pandas()
+    shuffled = read_panel(frame.sample(frac=1, random_state=1), "h")
+    order = [list(shuffled.ids).index(name) for name in panel.ids]
+    np.testing.assert_array_equal(predictor.predict(shuffled).median[order], predictor.predict(panel).median)
+    longer = [np.concatenate([np.full(50, np.nan), panel.series(i)]) for i in range(3)]
+    padded = panel_from_histories(list(panel.ids), ["2024-01-01"] * 3, longer, "h")
+    np.testing.assert_array_equal(predictor.predict(padded).median, predictor.predict(panel).median)
+
+
+def test_levels_are_pairs_of_quantiles_and_timestamps_follow(predictor: Predictor) -> None:
+    forecast = predictor.predict(make_panel(n=2), levels=[80, 99.9], quantiles=[0.1])
+    low, high = forecast.interval(80)
+    np.testing.assert_array_equal(low, forecast.quantiles[0.1])
+    wide_low, wide_high = forecast.interval(99.9)
+    assert (wide_low < low).all()
+    assert (high < wide_high).all()
+    assert (low < forecast.median).all()
+    assert str(forecast.ds[0, 0]) == "2024-01-09T08:00:00.000000"
+    columns = ["unique_id", "ds", "mean", "median", "lo-80", "hi-80", "lo-99.9", "hi-99.9", "q0.1"]
+    assert forecast.to_table().column_names == columns
+    assert forecast.to_table().num_rows == 48
+
+
+def test_a_longer_horizon_is_rolled_forward_with_a_warning_and_wider_bands(predictor: Predictor) -> None:
+    panel = make_panel(n=2)
+    short, long = predictor.predict(panel, levels=[80]), predictor.predict(panel, horizon=60, levels=[80])
+    np.testing.assert_allclose(long.median[:, :24], short.median, rtol=1e-6)
+    assert np.isfinite(long.median).all()
+    low, high = long.interval(80)
+    width = np.log(high / low)
+    assert (width[:, 24:48] > width[:, 23:24]).all()
+    assert (width[:, 48:] > width[:, 47:48] * 0.999).all()
+    assert "rolled forward" in long.warnings[0][0]
+    assert short.warnings == [[], []]
+
+
+def test_a_shorter_horizon_is_the_beginning(predictor: Predictor) -> None:
+    panel = make_panel(n=2)
+    np.testing.assert_array_equal(predictor.predict(panel, horizon=5).median, predictor.predict(panel).median[:, :5])
+
+
+@pytest.mark.parametrize(
+    ("values", "warning"),
+    [
+        ([5.0], "only 1 observed"),
+        ([5.0] * 60, "constant"),
+        ([*range(1, 60), None], "last steps"),
+        ([0.0] * 60, "constant"),
+    ],
+)
+def test_a_poor_history_is_forecast_with_a_warning(predictor: Predictor, values: list, warning: str) -> None:
+    forecast = predictor.predict(panel_from_histories(["a"], [1], [values], "h"), levels=[95])
+    assert np.isfinite(forecast.to_table()["hi-95"].to_numpy()).all()
+    assert any(warning in text for text in forecast.warnings[0])
+
+
+@pytest.mark.parametrize("history", [[], [None, None], [1.0] + [None] * 200])
+def test_a_history_without_values_is_refused_by_name(predictor: Predictor, history: list) -> None:
+    with pytest.raises(InputError, match=r"'empty'.*observed"):
+        predictor.predict(panel_from_histories(["full", "empty"], [1, 1], [[1.0, 2.0, 3.0], history], "h"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"horizon": 0}, "horizon"), ({"horizon": -3}, "horizon"), ({"horizon": 10**6}, "horizon"),
+        ({"levels": [0]}, "level"), ({"levels": [100]}, "level"), ({"levels": [float("nan")]}, "level"),
+        ({"levels": [80, 80]}, "level"), ({"quantiles": [1.0]}, "quantiles"),
+    ],
+)  # fmt: skip
+def test_arguments_out_of_range_are_refused(predictor: Predictor, arguments: dict, field: str) -> None:
+    with pytest.raises(InputError) as caught:
+        predictor.predict(make_panel(n=1), **arguments)
+    assert caught.value.field == field
+
+
+def test_data_of_another_frequency_is_refused(predictor: Predictor) -> None:
+    with pytest.raises(InputError, match=r"frequency D is not the model's h"):
+        predictor.predict(make_panel(n=1, freq="D"))
+
+
+def test_many_threads_share_one_predictor(predictor: Predictor) -> None:
+    panels = [make_panel(n=3, seed=seed) for seed in range(16)]
+    expected = [predictor.predict(panel).median for panel in panels]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda panel: predictor.predict(panel).median, panels * 4))
+    for row, median in enumerate(found):
+        np.testing.assert_array_equal(median, expected[row % 16])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    values=st.lists(st.one_of(st.none(), st.floats(-(2.0**40), 2.0**40, width=32)), min_size=1, max_size=150).filter(
+        lambda row: any(value is not None for value in row[-96:])
+    ),
+    log=st.booleans(),
+    horizon=st.integers(1, 70),
+)
+def test_whatever_the_history_quantiles_are_ordered_and_finite(values: list, log: bool, horizon: int) -> None:
+    predictor = make_predictor(transform="log" if log else "identity")
+    forecast = predictor.predict(
+        panel_from_histories(["a"], [1], [values], "h"), horizon=horizon, quantiles=[0.001, 0.1, 0.5, 0.77, 0.999]
+    )
+    table = np.stack([forecast.quantiles[p] for p in (0.001, 0.1, 0.5, 0.77, 0.999)], -1).astype(np.float64)
+    assert np.isfinite(table).all()
+    assert (np.diff(table) >= -1e-5 * np.abs(table[..., 1:])).all()
+
+
+def test_interpolation_is_exact_for_normal_and_lognormal_forecasts() -> None:
+    wanted = [0.001, 0.13, 0.5, 0.88, 0.9995]
+    normal = norm.ppf(DEFAULT_QUANTILES)[None, None].astype(np.float32)
+    np.testing.assert_allclose(
+        interpolate(normal, DEFAULT_QUANTILES, wanted, positive=False)[0, 0], norm.ppf(wanted), atol=1e-5
+    )
+    found = interpolate(np.exp(normal), DEFAULT_QUANTILES, wanted, positive=True)
+    np.testing.assert_allclose(found[0, 0], np.exp(norm.ppf(wanted)), rtol=1e-4)
+
+
+def test_the_mean_of_a_symmetric_forecast_is_its_median() -> None:
+    normal = (10 + norm.ppf(DEFAULT_QUANTILES))[None, None].astype(np.float32)
+    assert mean_of_quantiles(normal, DEFAULT_QUANTILES).item() == pytest.approx(10, abs=1e-4)

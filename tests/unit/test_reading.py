@@ -1,0 +1,177 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from forecaster.errors import InputError, NotFound
+from forecaster.panel import Panel
+from forecaster.reading import panel_from_histories, read_panel
+
+FRAME = pd.DataFrame(
+    {
+        "unique_id": ["b", "a", "a", "b", "a"],
+        "ds": pd.to_datetime(["2024-01-02", "2024-01-03", "2024-01-01", "2024-01-01", "2024-01-04"]),
+        "y": [2.0, 30.0, 10.0, 1.0, np.nan],
+    }
+)
+
+
+def assert_is_the_frame(panel: Panel) -> None:
+    assert list(panel.ids) == ["b", "a"]
+    assert panel.lengths.tolist() == [2, 4]
+    np.testing.assert_array_equal(panel.values, np.array([1, 2, 10, np.nan, 30, np.nan], np.float32))
+    assert str(panel.timestamps(1)[0])[:10] == "2024-01-01"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        FRAME,
+        pl.from_pandas(FRAME),
+        pa.Table.from_pandas(FRAME),
+        FRAME.astype({"ds": str}).replace({np.nan: None}).to_dict(orient="records"),
+        pa.Table.from_pandas(FRAME).set_column(0, "unique_id", pa.array(FRAME.unique_id).dictionary_encode()),
+    ],
+    ids=["pandas", "polars", "arrow", "records", "dictionary"],
+)
+def test_every_kind_of_table_gives_the_same_panel(source: Any) -> None:
+    assert_is_the_frame(read_panel(source, "D"))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet", ".arrow"])
+def test_every_kind_of_file_gives_the_same_panel(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"data{suffix}"
+    if suffix.startswith(".csv"):
+        FRAME.to_csv(path, index=False)
+    elif suffix == ".parquet":
+        FRAME.to_parquet(path)
+    else:
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, pa.Table.from_pandas(FRAME).schema) as writer:
+            writer.write(pa.Table.from_pandas(FRAME))
+    assert_is_the_frame(read_panel(path, "D"))
+
+
+def test_many_batches_are_read_as_one(tmp_path: Path) -> None:
+    table = pa.table({"unique_id": ["a", "b"] * 500, "ds": np.repeat(np.arange(500), 2), "y": np.arange(1000.0)})
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=7)
+    panel = read_panel(tmp_path / "t.parquet", "h")
+    assert panel.integer
+    assert panel.series(0).tolist() == list(range(0, 1000, 2))
+
+
+def test_gap_in_timestamps_is_unobserved() -> None:
+    panel = read_panel([{"unique_id": "a", "ds": d, "y": 1} for d in ("2024-01-31", "2024-04-30")], "ME")
+    assert np.isnan(panel.values).tolist() == [False, True, True, False]
+
+
+def test_integer_ids_stay_integers() -> None:
+    panel = read_panel(pd.DataFrame({"unique_id": [7, 7], "ds": [1, 2], "y": [1, 2]}), "D")
+    assert panel.ids.tolist() == [7]
+    assert panel.ids.dtype == np.int64
+
+
+def test_a_zone_is_an_instant_by_the_hour_and_a_wall_clock_by_the_day() -> None:
+    ds = pd.date_range("2024-03-30", periods=4, freq="D", tz="Europe/Berlin")  # the clocks change on the 31st
+    daily = read_panel(pd.DataFrame({"unique_id": "a", "ds": ds, "y": 1.0}), "D")
+    assert daily.lengths.tolist() == [4]
+    assert daily.zone is None
+    hours = pd.date_range("2024-03-31", periods=30, freq="h", tz="Europe/Berlin")
+    hourly = read_panel(pd.DataFrame({"unique_id": "a", "ds": hours, "y": 1.0}), "h")
+    assert hourly.lengths.tolist() == [30]
+    assert hourly.zone == "UTC"
+
+
+def test_columns_that_are_not_used_are_told() -> None:
+    assert read_panel(FRAME.assign(price=1.0), "D").notes == ("column 'price' is not used by this model",)
+
+
+def rows(**changes: Any) -> pd.DataFrame:
+    return pd.DataFrame({"unique_id": ["a", "a"], "ds": ["2024-01-01", "2024-01-02"], "y": [1.0, 2.0], **changes})
+
+
+@pytest.mark.parametrize(
+    ("frame", "told"),
+    [
+        (rows().rename(columns={"y": "value"}), ["'y'", "missing", "found: unique_id, ds, value"]),
+        (rows(ds=["2024-01-01", "yesterday"]), ["'a'", "'ds'", "'yesterday'"]),
+        (rows(ds=["2024-01-01", None]), ["'a'", "'ds'", "missing"]),
+        (rows(ds=["2024-01-01", "2024-01-01"]), ["'a'", "'ds'", "more than once"]),
+        (rows(ds=["2024-01-01", "2024-01-02T05:00"]), ["'a'", "'ds'", "grid"]),
+        (rows(y=["1", "two"]), ["'a'", "'y'", "'two'"]),
+        (rows(y=[1.0, np.inf]), ["'a'", "'y'", "infinite"]),
+        (rows(y=[1.0, 1e300]), ["'a'", "'y'", "3e38"]),
+        (rows(y=[True, False]), ["'y'", "bool"]),
+        (rows(unique_id=["a", None]), ["'unique_id'", "no unique_id"]),
+        (rows().iloc[:0], ["no rows"]),
+        (rows(ds=[1.5, 2.0]), ["'ds'", "whole"]),
+    ],
+)
+def test_bad_rows_are_named_with_series_and_field(frame: pd.DataFrame, told: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        read_panel(frame, "D")
+    assert "\n" not in str(caught.value)
+    for part in told:
+        assert part in str(caught.value)
+
+
+def test_a_duplicate_across_batches_is_found(tmp_path: Path) -> None:
+    table = pa.table({"unique_id": ["a"] * 4, "ds": [1, 2, 3, 1], "y": [1.0] * 4})
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=2)
+    with pytest.raises(InputError, match="more than once"):
+        read_panel(tmp_path / "t.parquet", "D")
+
+
+def test_a_far_too_fine_frequency_is_refused_before_memory_is_taken() -> None:
+    with pytest.raises(InputError, match="nearly all missing"):
+        read_panel(rows(ds=["1990-01-01", "2024-01-02"]), "s")
+
+
+def test_weekends_are_off_the_business_grid() -> None:
+    with pytest.raises(InputError, match="grid"):
+        read_panel(rows(ds=["2024-01-05", "2024-01-06"]), "B")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("t.parquet", b"PAR1 not really"), ("t.csv.gz", b"no gzip"), ("t.arrow", b"x"), ("t.txt", b"x")],
+)
+def test_a_damaged_file_is_a_mistake_not_a_crash(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match="t\\."):
+        read_panel(tmp_path / name, "D")
+
+
+def test_a_missing_file_is_not_found() -> None:
+    with pytest.raises(NotFound, match=r"nowhere\.csv"):
+        read_panel("nowhere.csv", "D")
+
+
+def test_histories_without_a_start_count_steps_from_one() -> None:
+    panel = panel_from_histories(["a"], [None], [[1, None, 3]], "D")
+    assert panel.future(2).tolist() == [[4, 5]]
+    assert np.isnan(panel.values[1])
+
+
+@pytest.mark.parametrize(
+    ("starts", "values", "told"),
+    [
+        (["2024-01-01", "2024-01-01"], [[1.0], ["x"]], "not a number"),
+        (["2024-01-01", "soon"], [[1.0], [1.0]], "'soon' is not a timestamp"),
+        (["2024-01-01", None], [[1.0], [1.0]], "start is missing"),
+        ([1, "2024-01-01"], [[1.0], [1.0]], "one or the other"),
+        ([1, 1], [[1.0], [float("inf")]], "infinite"),
+    ],
+)
+def test_bad_histories_are_named(starts: list[Any], values: list[Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        panel_from_histories(["a", "b"], starts, values, "D")
+
+
+def test_an_id_may_occur_once_only() -> None:
+    with pytest.raises(InputError, match="occurs twice"):
+        panel_from_histories(["a", "a"], [1, 1], [[1.0], [1.0]], "D")
