@@ -14,7 +14,8 @@ ENV PYTHONUNBUFFERED=1 \
     FORECASTER_HOST=0.0.0.0
 
 # The folders exist, and belong to the user, so that a volume mounted there is writable.
-RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/forecaster forecaster \
+RUN groupadd --system --gid 10001 forecaster \
+ && useradd --system --uid 10001 --gid 10001 --home-dir /var/lib/forecaster forecaster \
  && install -d -o forecaster -g forecaster -m 0750 /var/lib/forecaster /var/lib/mlflow
 
 # Dependencies before code: they change less often, so that most rebuilds take seconds.

@@ -53,7 +53,7 @@ def _mean_change(values: FloatArray, begin: IntArray, end: IntArray, lag: int) -
         return np.where(count > 0, total / count, np.nan).astype(np.float32)
 
 
-def _chunks(begin: IntArray, end: IntArray, values: int = 1 << 21) -> list[slice]:
+def _chunks(begin: IntArray, end: IntArray, values: int = 1 << 18) -> list[slice]:
     """Consecutive series in groups of about `values` values."""
     group = (end - begin[0]) // values if len(begin) else end
     cuts = np.flatnonzero(np.diff(group)) + 1
@@ -81,8 +81,10 @@ def pinball(truth: Array, quantile: Array, level: float) -> Array:
 
 def scaled_quantile_loss(truth: Array, quantiles: Array, levels: Sequence[float], scale: Array) -> Array:
     """[N] twice the pinball loss, mean over `levels` (last axis of `quantiles` [N, H, Q]), over `scale`."""
-    losses = [2 * pinball(truth, quantiles[:, :, i], level) for i, level in enumerate(levels)]
-    return _scaled(_row_mean(np.mean(losses, axis=0)), scale)
+    total = np.zeros(truth.shape)
+    for column, level in enumerate(levels):
+        total += pinball(truth, quantiles[:, :, column], level)
+    return _scaled(_row_mean(2 * total / len(levels)), scale)
 
 
 def msis(truth: Array, lower: Array, upper: Array, scale: Array, level: float = 95) -> Array:

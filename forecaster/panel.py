@@ -81,10 +81,11 @@ class Panel:
 
     def observed_counts(self, last: int | None = None) -> IntArray:
         """[N] observed values of each series, or of its `last` steps only."""
-        known = np.concatenate([[0], np.cumsum(~np.isnan(self.values))])
         begin, end = self.offsets[:-1], self.offsets[1:]
         first = begin if last is None else np.maximum(begin, end - last)
-        return np.asarray(known[end] - known[first], np.int64)
+        missing = np.flatnonzero(np.isnan(self.values))  # sorted, and most often few
+        gaps = np.searchsorted(missing, end) - np.searchsorted(missing, first)
+        return np.asarray(end - first - gaps, np.int64)
 
     def require_observations(self) -> None:
         """Raise unless every series has at least one observed value."""

@@ -16,7 +16,7 @@ import pyarrow.parquet
 from forecaster.errors import InputError, NotFound
 
 COLUMNS = ("unique_id", "ds", "y")
-_BATCH_ROWS = 1 << 18
+_BATCH_ROWS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,10 @@ def _open_parquet(path: str) -> Source:
 
     def batches() -> Iterator[pa.RecordBatch]:
         with _reading(path) as file:
-            reader = pyarrow.parquet.ParquetFile(file, read_dictionary=["unique_id"])
+            # Unbuffered, a whole row group of every column would be held at once.
+            reader = pyarrow.parquet.ParquetFile(file, read_dictionary=["unique_id"], pre_buffer=False, buffer_size=1 << 16)
             yield from reader.iter_batches(batch_size=_BATCH_ROWS, columns=list(COLUMNS))
+        pa.default_memory_pool().release_unused()
 
     return Source(columns, batches)
 

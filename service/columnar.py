@@ -122,12 +122,19 @@ def _write_parquet(table: pa.Table, sink: io.BytesIO) -> None:
 
 
 def _write_csv(table: pa.Table, sink: io.BytesIO) -> None:
-    stamps = table.column("ds")
-    if pa.types.is_timestamp(stamps.type):
-        mark = "Z" if stamps.type.tz else ""
-        text = compute.strftime(stamps.cast(pa.timestamp("us")), format=f"%Y-%m-%dT%H:%M:%S{mark}")
-        table = table.set_column(table.column_names.index("ds"), "ds", text)
-    pyarrow.csv.write_csv(table, sink)
+    place = table.column_names.index("ds")
+    pyarrow.csv.write_csv(table.set_column(place, "ds", _iso(table.column("ds"))), sink)
+
+
+def _iso(ds: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Timestamps as in the JSON form, with fractions of seconds only where there are any."""
+    if not pa.types.is_timestamp(ds.type):
+        return ds
+    mark = "Z" if ds.type.tz else ""
+    plain = ds.cast(pa.timestamp("us"))
+    seconds = plain.cast(pa.timestamp("s"), safe=False)
+    whole = compute.all(compute.equal(seconds.cast(pa.timestamp("us")), plain)).as_py()
+    return compute.strftime(seconds if whole else plain, format=f"%Y-%m-%dT%H:%M:%S{mark}")
 
 
 _READERS: dict[str, Callable[[bytes], pa.Table]] = {ARROW: _read_arrow, PARQUET: _read_parquet, CSV: _read_csv}

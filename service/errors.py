@@ -44,9 +44,7 @@ class InvalidRequest(ForecasterError):
 
     def __init__(self, errors: list[dict[str, str]]) -> None:
         self.errors = errors[:_MOST_ERRORS]
-        super().__init__(
-            "; ".join(f"{error['pointer'] or 'the body'}: {error['message']}" for error in self.errors[:3])
-        )
+        super().__init__("; ".join(_line(error) for error in self.errors[:3]))
 
 
 class InvalidJson(ForecasterError):
@@ -104,12 +102,8 @@ def pointer(*location: object) -> str:
 
 
 def _line(error: Mapping[str, str]) -> str:
-    place = error["pointer"] or "the body"
-    return (
-        f"series {error['series']!r}, {place}: {error['message']}"
-        if "series" in error
-        else f"{place}: {error['message']}"
-    )
+    series = f"series {error['series']!r}, " if "series" in error else ""
+    return f"{series}{error['pointer'] or 'the body'}: {error['message']}"
 
 
 def _encode(document: dict[str, Any]) -> bytes:

@@ -126,13 +126,11 @@ def _dated_panel(series: list[SeriesIn], freq: Frequency) -> Panel:
 
 
 def _check_ids(series: list[SeriesIn]) -> None:
-    seen = set()
-    for one in series:
+    seen: set[str | int] = set()
+    for index, one in enumerate(series):
         if one.id in seen:
-            raise PlacedInputError(
-                InputError("the id occurs twice", series=one.id, mend="give each series an id of its own"),
-                "series", series.index(one), "id",
-            )  # fmt: skip
+            error = InputError("the id occurs twice", series=one.id, mend="give each series an id of its own")
+            raise PlacedInputError(error, "series", index, "id")
         seen.add(one.id)
 
 

@@ -7,6 +7,7 @@ the event loop, and none while a forecast waits for a champion.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -198,4 +199,6 @@ def _translated() -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    """What a caller may know: MLflow adds the connection's own words, and an address may hold a password."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return re.sub(r"//[^/@\s]*@", "//", line).partition(" with exception ")[0][:300]

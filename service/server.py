@@ -17,6 +17,7 @@ def run(settings: ServiceSettings) -> None:
     from service.engines import use_one_core
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # says at each poll what the follower says once
     use_one_core()
     uvicorn.run(
         create_app(settings),
@@ -25,6 +26,7 @@ def run(settings: ServiceSettings) -> None:
         # One process: models are shared, and a fork after torch has computed hangs. More cores are more threads.
         workers=1,
         http="httptools",
+        ws="none",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=settings.stop_seconds,

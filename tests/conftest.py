@@ -14,4 +14,9 @@ install_import_hook(
     "beartype.beartype",
 )
 
-pytest_plugins = ["tests.fixtures_postgres", "tests.fixtures_models"]
+pytest_plugins = [
+    "tests.fixtures_postgres",
+    "tests.fixtures_models",
+    "tests.fixtures_mlflow",
+    "tests.fixtures_service",
+]

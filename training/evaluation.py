@@ -21,7 +21,7 @@ from forecaster.predictor import Predictor
 from training.calibration import calibration_factors
 from training.settings import TrainingSettings
 
-_MOST_WINDOWS = 20_000  # enough for any mean; keeps the memory of the quantiles bounded
+_MOST_WINDOWS = 10_000  # enough for any mean; keeps the memory of the quantiles bounded
 
 
 @dataclass(frozen=True)

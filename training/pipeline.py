@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+import pyarrow as pa
 from torch import Tensor
 
 from forecaster.artifact import load_artifact, save_artifact
@@ -64,6 +65,7 @@ def train(
     reporter = reporter or Silent()
     began = time.perf_counter()
     reporter.stage("reading the data")
+    pa.set_memory_pool(pa.system_memory_pool())  # the default pool keeps what reading took for itself
     panel = read_panel(request.data, request.freq)
     panel.require_observations()
     for note in panel.notes:

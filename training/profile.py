@@ -30,8 +30,7 @@ class Profile(BaseModel):
 def profile_panel(panel: Panel) -> Profile:
     """Read off a panel in a few passes over its flat array."""
     values, lengths = panel.values, panel.lengths
-    observed = ~np.isnan(values)
-    count = int(observed.sum())
+    count = int(panel.observed_counts().sum())
     bounds = panel.offsets[:-1]
     low = np.fmin.reduceat(values, bounds)
     high = np.fmax.reduceat(values, bounds)
@@ -46,8 +45,8 @@ def profile_panel(panel: Panel) -> Profile:
         share_positive=float((values > 0).sum() / max(1, count)),
         share_zero=float((values == 0).sum() / max(1, count)),
         constant_series=int((low == high).sum()),
-        smallest=float(np.nanmin(values)),
-        largest=float(np.nanmax(values)),
+        smallest=float(np.fmin.reduce(low)),
+        largest=float(np.fmax.reduce(high)),
         first=str(min(panel.freq.from_grid(panel.start, panel.phase, integer=panel.integer))),
         last=str(max(panel.freq.from_grid(panel.ends, panel.phase, integer=panel.integer))),
     )

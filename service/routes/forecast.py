@@ -32,11 +32,13 @@ async def forecast(request: Request, parts: Needs, parameters: Annotated[Forecas
     given = content_type(request)
     given = _OTHER_NAMES.get(given, given)
     wanted = best_of(request.headers.get("accept", ""), sorted(_OFFERS, key=lambda offer: offer != given))
-    question = await _read(given, parameters, await request.body(), parts)
+    body = await request.body()
+    question = await _read(given, parameters, body, parts)
     model = await parts.resolver.resolve(question.model)
     most_points = parts.settings.max_forecast_points
-    size = int(request.headers.get("content-length", 0))
-    response, count = await parts.threads.run(lambda: _respond(answer(question, model, most_points), wanted), size)
+    response, count = await parts.threads.run(
+        lambda: _respond(answer(question, model, most_points), wanted), len(body)
+    )
     parts.metrics.forecasts.labels(model.name, str(model.version.version)).inc(count)
     return response
 

@@ -1,0 +1,183 @@
+"""Health, metrics, keys, limits: what whoever runs the service relies on."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from forecaster.predictor import Predictor
+from service import json_form
+from tests.fixtures_models import make_predictor
+from tests.fixtures_service import Serve, is_ready, keep_copy
+from tests.waiting import wait_until
+
+ONE = {"series": [{"id": "a", "values": [1.0, 2.0, 3.0, 4.0]}]}
+
+
+def metric(client: httpx.Client, line: str) -> float:
+    """The value of the sample whose name and labels are `line`."""
+    for sample in client.get("/metrics").text.splitlines():
+        if sample.startswith(f"{line} "):
+            return float(sample.rsplit(" ", 1)[1])
+    return 0.0
+
+
+def test_it_is_live_before_it_is_ready(serve: Serve) -> None:
+    client = serve()
+    assert client.get("/healthz/live").json() == {"status": "live"}
+    response = client.get("/healthz/ready")
+    assert response.status_code == 503
+    assert response.json()["status"] == "starting"
+    assert int(response.headers["retry-after"]) >= 1
+    assert client.post("/v1/forecast", json=ONE).status_code == 503
+
+
+def test_a_local_copy_is_served_while_the_registry_is_away_and_ready_says_so(client: httpx.Client) -> None:
+    wait_until(lambda: "local copies" in str(client.get("/healthz/ready").json()["registry"]["message"]))
+    ready = client.get("/healthz/ready").json()
+    assert ready["status"] == "ready"
+    assert ready["registry"]["reachable"] is False
+    assert ready["registry"]["since"] is not None
+    (model,) = ready["models"]
+    assert (model["name"], model["version"], model["wanted"]) == ("toy", 1, None)
+    assert client.post("/v1/forecast", json=ONE).status_code == 200
+
+
+def test_models_are_listed_while_the_registry_is_away(client: httpx.Client) -> None:
+    listed = client.get("/v1/models").json()
+    assert listed["registry"]["reachable"] is False
+    (model,) = listed["models"]
+    assert model["served"]["version"] == 1
+    assert (model["served"]["freq"], model["served"]["horizon"], model["served"]["season"]) == ("h", 24, 24)
+    shown = client.get("/v1/models/toy").json()
+    assert shown["versions"] is None
+    assert shown["served"] == model["served"]
+
+
+def test_the_damaged_copy_gives_way_to_the_one_before(tmp_path: Path, toy: Predictor, serve: Serve) -> None:
+    from service.cache import ModelCache, Serving
+
+    before = keep_copy(tmp_path, toy, 1)
+    after = keep_copy(tmp_path, make_predictor(seed=1), 2)
+    keep_copy_again = tmp_path / "models" / "toy"
+    assert {path.name[:1] for path in keep_copy_again.iterdir() if path.is_dir()} == {"2"}
+    from forecaster.artifact import save_artifact
+
+    save_artifact(keep_copy_again / f"1-{str(before.run_id)[:8]}", toy)
+    ModelCache(tmp_path / "models").note(Serving(after, before))
+    (keep_copy_again / f"2-{str(after.run_id)[:8]}" / "weights.safetensors").write_bytes(b"damaged")
+    client = serve()
+    wait_until(lambda: is_ready(client))
+    assert client.post("/v1/forecast", json=ONE).json()["model"]["version"] == 1
+
+
+def test_the_default_model_is_the_one_of_the_settings(tmp_path: Path, serve: Serve) -> None:
+    for name in ("first", "second", "third"):
+        keep_copy(tmp_path, make_predictor(name))
+    client = serve(default_model="second")
+    wait_until(lambda: len(client.get("/v1/models").json()["models"]) == 3)
+    assert client.post("/v1/forecast", json=ONE).json()["model"]["name"] == "second"
+    assert client.post("/v1/forecast", json={**ONE, "model": "third"}).json()["model"]["name"] == "third"
+
+
+def test_requests_and_forecasts_are_counted_by_route_and_model(client: httpx.Client) -> None:
+    client.post("/v1/forecast", json={"series": [{"id": str(i), "values": [1, 2, 3]} for i in range(7)]})
+    client.post("/v1/forecast", json={})
+    client.get("/no/such/path/12345")
+    client.get("/v1/models/unknown-model")
+    assert metric(client, 'forecaster_http_requests_total{method="POST",route="/v1/forecast",status="200"}') == 1
+    assert metric(client, 'forecaster_http_requests_total{method="POST",route="/v1/forecast",status="422"}') == 1
+    assert metric(client, 'forecaster_http_requests_total{method="GET",route="none",status="404"}') == 1
+    assert metric(client, 'forecaster_http_request_seconds_count{method="GET",route="/v1/models/{name}"}') == 1
+    assert metric(client, 'forecaster_forecasts_total{model="toy",version="1"}') == 7
+    run = f"{1:032x}"
+    assert metric(client, f'forecaster_served_model_info{{model="toy",run_id="{run}",version="1"}}') == 1
+    assert metric(client, "forecaster_queue_length") == 0
+    assert metric(client, "forecaster_registry_reachable") == 0
+    assert metric(client, "process_resident_memory_bytes") > 50e6
+    text = client.get("/metrics").text
+    assert "12345" not in text
+    assert "unknown-model" not in text
+
+
+def test_a_full_queue_is_503_and_says_when_to_try_again(tmp_path: Path, toy: Predictor, serve: Serve) -> None:
+    keep_copy(tmp_path, toy)
+    client = serve(threads=1, queue_limit=1)
+    wait_until(lambda: is_ready(client))
+    slow = {"horizon": 10_000, "series": [{"id": str(i), "values": [1.0, 2.0, 3.0]} for i in range(100)]}
+    with ThreadPoolExecutor(1) as other:
+        first = other.submit(client.post, "/v1/forecast", json=slow)
+        wait_until(lambda: metric(client, "forecaster_queue_length") == 1)
+        response = client.post("/v1/forecast", json=ONE)
+        assert client.get("/healthz/live").elapsed.total_seconds() < 1
+        assert first.result().status_code == 200
+    assert response.status_code == 503
+    assert response.json()["type"] == "urn:forecaster:problem:busy"
+    assert int(response.headers["retry-after"]) >= 1
+    assert client.post("/v1/forecast", json=ONE).status_code == 200
+
+
+def test_a_bug_is_500_without_a_word_of_it_and_a_traceback_in_the_log(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fault(*_: object) -> bytes:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(json_form, "write", fault)
+    with caplog.at_level(logging.ERROR):
+        response = client.post("/v1/forecast", json=ONE)
+    assert response.status_code == 500
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "secret" not in response.text
+    assert "RuntimeError: secret detail" in caplog.text
+
+
+def test_keys_guard_everything_but_health(tmp_path: Path, toy: Predictor, serve: Serve) -> None:
+    keep_copy(tmp_path, toy)
+    client = serve(api_keys="first-key, second-key")
+    wait_until(lambda: is_ready(client))
+    guarded = [("POST", "/v1/forecast"), ("GET", "/v1/models"), ("GET", "/v1/datasets"), ("GET", "/v1/training-jobs")]
+    for method, path in [*guarded, ("GET", "/metrics")]:
+        response = client.request(method, path)
+        assert response.status_code == 401, path
+        assert response.headers["www-authenticate"] == "Bearer"
+        assert response.json()["status"] == 401
+        assert client.request(method, path, headers={"Authorization": "Bearer wrong"}).status_code == 403
+    assert client.post("/v1/forecast", json=ONE, headers={"Authorization": "Bearer second-key"}).status_code == 200
+    assert client.get("/v1/models", headers={"X-API-Key": "first-key"}).status_code == 200
+    assert client.get("/healthz/live").status_code == 200
+
+
+def test_browsers_of_the_named_origins_may_call(serve: Serve) -> None:
+    client = serve(cors_origins="https://plan.example")
+    response = client.get("/healthz/live", headers={"Origin": "https://plan.example"})
+    assert response.headers["access-control-allow-origin"] == "https://plan.example"
+    assert "access-control-allow-origin" not in client.get("/healthz/live", headers={"Origin": "https://other"}).headers
+
+
+def test_the_description_is_complete(client: httpx.Client) -> None:
+    document = client.get("/openapi.json").json()
+    body = document["paths"]["/v1/forecast"]["post"]["requestBody"]["content"]
+    assert set(body) == {
+        "application/json", "text/csv", "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet",
+    }  # fmt: skip
+    assert client.post("/v1/forecast", json=body["application/json"]["example"]).status_code == 200
+    assert client.get("/docs").status_code == 200
+    _check_references(document, document)
+
+
+def _check_references(node: object, document: dict[str, object]) -> None:
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            found: object = document
+            for part in node["$ref"].removeprefix("#/").split("/"):
+                found = found[part]  # type: ignore[index]
+        for child in node.values():
+            _check_references(child, document)
+    if isinstance(node, list):
+        for child in node:
+            _check_references(child, document)
