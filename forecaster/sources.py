@@ -82,7 +82,9 @@ def _open_parquet(path: str) -> Source:
     def batches() -> Iterator[pa.RecordBatch]:
         with _reading(path) as file:
             # Unbuffered, a whole row group of every column would be held at once.
-            reader = pyarrow.parquet.ParquetFile(file, read_dictionary=["unique_id"], pre_buffer=False, buffer_size=1 << 16)
+            reader = pyarrow.parquet.ParquetFile(
+                file, read_dictionary=["unique_id"], pre_buffer=False, buffer_size=1 << 16
+            )
             yield from reader.iter_batches(batch_size=_BATCH_ROWS, columns=list(COLUMNS))
         pa.default_memory_pool().release_unused()
 

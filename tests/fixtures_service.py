@@ -32,12 +32,16 @@ def service_settings(home: Path, **changes: Any) -> ServiceSettings:
     return ServiceSettings(**{**plain, **changes})
 
 
-def keep_copy(home: Path, predictor: Predictor, version: int = 1) -> Version:
+def keep_copy(home: Path, predictor: Predictor, version: int = 1, previous: Version | None = None) -> Version:
     """A local copy that is noted as served: what a service finds when it starts again."""
-    kept = Version(predictor.info.name, version, f"{version:032x}")
-    save_artifact(home / "models" / kept.name / f"{version}-{str(kept.run_id)[:8]}", predictor)
-    ModelCache(home / "models").note(Serving(kept))
+    kept = Version(predictor.info.name, version, f"{version:x}".ljust(32, "f"))
+    save_artifact(copy_of(home, kept), predictor)
+    ModelCache(home / "models").note(Serving(kept, previous))
     return kept
+
+
+def copy_of(home: Path, version: Version) -> Path:
+    return home / "models" / version.name / f"{version.version}-{str(version.run_id)[:8]}"
 
 
 @contextmanager

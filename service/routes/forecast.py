@@ -36,9 +36,7 @@ async def forecast(request: Request, parts: Needs, parameters: Annotated[Forecas
     question = await _read(given, parameters, body, parts)
     model = await parts.resolver.resolve(question.model)
     most_points = parts.settings.max_forecast_points
-    response, count = await parts.threads.run(
-        lambda: _respond(answer(question, model, most_points), wanted), len(body)
-    )
+    response, count = await parts.threads.run(lambda: _respond(answer(question, model, most_points), wanted), len(body))
     parts.metrics.forecasts.labels(model.name, str(model.version.version)).inc(count)
     return response
 

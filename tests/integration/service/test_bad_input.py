@@ -41,9 +41,7 @@ def problem(response: httpx.Response, status: int) -> dict[str, Any]:
 
 def refused(client: httpx.Client, body: Any, status: int = 422) -> dict[str, Any]:
     content = body if isinstance(body, (bytes, str)) else json.dumps(body)
-    return problem(
-        client.post("/v1/forecast", content=content, headers={"Content-Type": "application/json"}), status
-    )
+    return problem(client.post("/v1/forecast", content=content, headers={"Content-Type": "application/json"}), status)
 
 
 def series(**changes: Any) -> dict[str, Any]:

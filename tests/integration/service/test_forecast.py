@@ -42,7 +42,7 @@ def test_a_forecast_is_the_predictors(client: httpx.Client, toy: Predictor) -> N
     expected = toy.predict(
         panel_from_histories(["a"], ["2024-01-01"], [values], "h"), levels=[80, 99.5], quantiles=[0.25]
     )
-    assert answer["model"] == {"name": "toy", "version": 1, "run_id": f"{1:032x}"}
+    assert answer["model"] == {"name": "toy", "version": 1, "run_id": "1".ljust(32, "f")}
     assert answer["freq"] == "h"
     (one,) = answer["forecasts"]
     assert one["id"] == "a"

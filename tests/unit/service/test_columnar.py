@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import io
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from forecaster.errors import InputError
+from service.columnar import ARROW, CSV, MOST_ROWS, PARQUET, read_table, write_table
+
+
+def huge(media_type: str) -> bytes:
+    """A few kilobytes that say they hold more rows than anyone should read."""
+    table = pa.table({name: pa.nulls(MOST_ROWS + 1) for name in ("unique_id", "ds", "y")})
+    sink = io.BytesIO()
+    if media_type == PARQUET:
+        pa.parquet.write_table(table, sink)
+    else:
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("media_type", [ARROW, PARQUET])
+def test_a_small_body_with_very_many_rows_is_refused(media_type: str) -> None:
+    body = huge(media_type)
+    assert len(body) < 200_000
+    with pytest.raises(InputError, match="rows"):
+        read_table(media_type, body)
+
+
+@pytest.mark.parametrize("media_type", [ARROW, PARQUET, CSV])
+def test_a_table_is_read_as_it_was_written(media_type: str) -> None:
+    table = pa.table({"unique_id": ["a", "a"], "ds": ["2024-01-01", "2024-01-02"], "y": ["1", None]})
+    assert read_table(media_type, write_table(media_type, table)).equals(table)
+
+
+def test_fractions_of_seconds_are_written_where_there_are_any() -> None:
+    for micros, text in (([0, 1_000_000], "00:00:01\n"), ([0, 1_500_000], "00:00:01.500000\n")):
+        table = pa.table({"ds": pa.array(micros, pa.timestamp("us"))})
+        assert write_table(CSV, table).decode().replace('"', "").endswith(f"1970-01-01T{text}")

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from forecaster.backtest import backtest_windows, evaluate, held_out_steps, score_points
+from forecaster.baselines import seasonal_naive, theta
+from forecaster.errors import InputError
+from forecaster.reading import panel_from_histories
+from tests.fixtures_models import make_panel, make_predictor
+
+
+def test_origins_roll_and_truth_is_what_came_after() -> None:
+    panel = panel_from_histories(["a", "b"], [1, 1], [np.arange(100.0), np.arange(50.0)], "D")
+    windows = backtest_windows(panel, horizon=3, windows=2, step=5, season=1)
+    assert held_out_steps(2, 5, 3) == 8
+    assert windows.truth[0].tolist() == [92, 93, 94]
+    assert windows.truth[2].tolist() == [97, 98, 99]
+    assert windows.truth[1].tolist() == [42, 43, 44]
+    np.testing.assert_allclose(windows.error_scale, 1)
+
+
+def test_series_that_cannot_be_judged_are_left_out() -> None:
+    histories = [np.arange(30.0), np.ones(30), [1.0, 2.0], [*range(20), *[None] * 10]]
+    panel = panel_from_histories(list("abcd"), [1] * 4, histories, "D")
+    windows = backtest_windows(panel, horizon=5, windows=1, step=1, season=1)
+    assert panel.ids[windows.series].tolist() == ["a"]
+
+
+def test_nothing_to_judge_is_an_error_that_names_the_mend() -> None:
+    with pytest.raises(InputError, match="give series of at least 7"):
+        backtest_windows(make_panel(n=1, length=4), horizon=5, windows=1, step=1, season=1)
+
+
+def test_a_backtest_sees_the_past_only() -> None:
+    predictor = make_predictor()
+    panel = make_panel(n=3)
+    spoiled = make_panel(n=3)
+    for row in range(3):
+        spoiled.series(row)[-24:] = 1e6  # the future of the only origin
+    plan = {"horizon": 24, "windows": 1, "step": 1, "season": 24}
+    scores = [evaluate(predictor, backtest_windows(p, **plan)).metrics for p in (panel, spoiled)]
+    assert scores[0]["mase"] < 20
+    assert scores[1]["mase"] > 1e4  # the same forecasts, judged by another future
+    origin = panel.offsets[1:] - 24
+    known = predictor.quantiles_at(panel.values, panel.offsets[:-1], origin, 24)
+    np.testing.assert_array_equal(known, predictor.quantiles_at(spoiled.values, spoiled.offsets[:-1], origin, 24))
+
+
+def test_seasonal_naive_repeats_the_last_observed_step_of_the_phase() -> None:
+    values = np.array([1, 2, 3, 4, np.nan, 6, np.nan, np.nan], np.float32)
+    begin, origin = np.array([0]), np.array([8])
+    assert seasonal_naive(values, begin, origin, 6, 4)[0].tolist() == [1, 6, 3, 4, 1, 6]
+    assert seasonal_naive(values, begin, origin, 2, 1)[0].tolist() == [6, 6]
+    assert seasonal_naive(values, begin, np.array([2]), 5, 4)[0].tolist() == [2, 2, 1, 2, 2]
+
+
+def test_the_naive_method_has_the_scores_of_its_definition() -> None:
+    panel = panel_from_histories(["a"], [1], [np.arange(20.0)], "D")
+    windows = backtest_windows(panel, horizon=2, windows=1, step=1, season=1)
+    naive = seasonal_naive(panel.values, windows.begin, windows.origin, 2, 1)
+    assert score_points(windows, naive).metrics["mase"] == pytest.approx(1.5)
+
+
+@pytest.mark.filterwarnings("ignore")  # statsforecast's own
+def test_theta_forecasts_gappy_and_short_series_too() -> None:
+    panel = make_panel(n=2, missing=0.2)
+    forecast = theta(panel.values, panel.offsets[:-1], panel.offsets[1:], 24, 24)
+    naive = seasonal_naive(panel.values, panel.offsets[:-1], panel.offsets[1:], 24, 24)
+    assert np.abs(forecast / naive - 1).max() < 0.5
+    short = panel_from_histories(["a"], [1], [[3.0, 4.0]], "h")
+    assert theta(short.values, short.offsets[:-1], short.offsets[1:], 3, 24)[0].tolist() == [4, 4, 4]

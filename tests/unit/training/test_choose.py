@@ -1,0 +1,89 @@
+import pytest
+
+from forecaster.errors import InputError
+from forecaster.frequency import Frequency
+from tests.fixtures_models import make_panel
+from training.choose import choose_settings, override
+from training.profile import Profile, profile_panel
+from training.settings import TrainingSettings
+
+
+def profile(**changes: object) -> Profile:
+    return profile_panel(make_panel(length=900)).model_copy(update=changes)
+
+
+def choose(freq: str = "h", horizon: int = 48, preset: str = "balanced", **changes: object) -> TrainingSettings:
+    return choose_settings(profile(**changes), Frequency.parse(freq), horizon, preset, 1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "freq",
+    [
+        "10s",
+        "min",
+        "15min",
+        "30min",
+        "h",
+        "2h",
+        "6h",
+        "12h",
+        "D",
+        "2D",
+        "B",
+        "W",
+        "W-THU",
+        "MS",
+        "2ME",
+        "QE",
+        "YS",
+        "5YE",
+    ],
+)
+@pytest.mark.parametrize("horizon", [1, 7, 48, 720])
+@pytest.mark.parametrize("longest", [3, 30, 5000])
+def test_any_frequency_horizon_and_length_has_settings_that_fit_together(freq: str, horizon: int, longest: int) -> None:
+    plan = choose(freq, horizon, longest=longest, shortest=2, median_length=float(longest))
+    network = plan.model.members[0]
+    assert network.horizon == horizon
+    assert network.context < longest
+    assert plan.backtest.windows >= 1
+
+
+def test_positive_data_is_logged_and_other_data_is_not() -> None:
+    assert choose().model.transform == "log"
+    assert choose(share_positive=0.8).model.transform == "identity"
+    assert choose(share_positive=0.8).fit.percentage_weight == 0
+
+
+def test_presets_differ_in_effort() -> None:
+    fast, balanced, best = (choose(preset=name) for name in ("fast", "balanced", "best"))
+    assert fast.fit.steps < balanced.fit.steps
+    assert len(best.model.members) > len(balanced.model.members)
+
+
+def test_single_settings_can_be_overridden() -> None:
+    plan = override(choose(), {"fit.steps": 7, "network.cell": "lstm", "model.transform": "identity"})
+    assert (plan.fit.steps, plan.model.members[0].cell, plan.model.transform) == (7, "lstm", "identity")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("fit.stepz", 1), ("nothing", 1), ("network", 1), ("fit", 3), ("fit.steps", -1), ("fit.steps", "many"),
+     ("network.cell", "transformer"), ("network.segment", 10_000), ("network.lags", [99_999])],
+)  # fmt: skip
+def test_a_setting_that_cannot_be_is_refused_by_name(name: str, value: object) -> None:
+    with pytest.raises(InputError) as caught:
+        override(choose(), {name: value})
+    assert "\n" not in str(caught.value)
+
+
+def test_the_profile_tells_lengths_gaps_and_signs() -> None:
+    panel = make_panel(n=4, length=100, missing=0.25)
+    panel.values[:3] = [0.0, -1.0, 0.0]
+    found = profile_panel(panel)
+    assert (found.series, found.steps, found.shortest, found.longest) == (4, 400, 100, 100)
+    assert 0.15 < found.share_missing < 0.35
+    assert found.share_zero == pytest.approx(2 / found.observed)
+    assert found.smallest == -1
+    assert found.first.startswith("2024-01-01")
+    assert found.last.startswith("2024-01-05T03")

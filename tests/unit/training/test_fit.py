@@ -1,0 +1,115 @@
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from forecaster.errors import TrainingError
+from forecaster.network import ForecastNetwork
+from tests.fixtures_models import make_panel, model_settings
+from training.fit import FitResult, Progress, fit
+from training.loss import ForecastLoss
+from training.preparation import build_loss, build_network, training_windows
+from training.sampling import Batch
+from training.settings import FitSettings, TrainingSettings
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*isinstance.treespec.*")
+CPU = torch.device("cpu")
+
+
+def settings(**fit_changes: object) -> TrainingSettings:
+    plan = {"steps": 40, "batch": 16, "seed": 3, **fit_changes}
+    return TrainingSettings(model=model_settings(), fit=FitSettings.model_validate(plan))
+
+
+def run(
+    plan: TrainingSettings, checkpoint: Path | None = None, observer: object = None
+) -> tuple[ForecastNetwork, FitResult]:
+    windows = training_windows(make_panel(missing=0.1), plan, 24, CPU)
+    network = build_network(plan, windows)
+    result = fit(network, windows, build_loss(plan, windows), plan.fit, observer=observer, checkpoint=checkpoint)
+    return network, result
+
+
+def same(a: ForecastNetwork, b: ForecastNetwork) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_fitting_lowers_the_loss_and_tells_of_its_progress() -> None:
+    told: list[Progress] = []
+    _, result = run(settings(steps=200), observer=told.append)
+    assert [p.epoch for p in told] == list(range(1, 21))
+    assert result.loss < told[0].loss
+    assert told[-1].seconds_left == 0
+    assert all(p.windows_per_second > 0 for p in told)
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    assert same(run(settings())[0], run(settings())[0])
+    assert not same(run(settings())[0], run(settings(seed=4))[0])
+
+
+class Killed(Exception):
+    pass
+
+
+def test_an_interrupted_fit_goes_on_where_it_was_and_ends_the_same(tmp_path: Path) -> None:
+    whole, _ = run(settings(), tmp_path / "whole")
+    epochs: list[int] = []
+
+    def die_at_nine(progress: Progress) -> None:
+        epochs.append(progress.epoch)
+        if progress.epoch == 9 and len(epochs) == 9:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(settings(), tmp_path / "torn", die_at_nine)
+    resumed, _ = run(settings(), tmp_path / "torn", die_at_nine)
+    assert epochs[9] in (9, 10)  # not from the first epoch again
+    assert same(resumed, whole)
+
+
+def test_the_kept_weights_are_the_average_not_the_last() -> None:
+    averaged, last = run(settings())[0], run(settings(average_decay=0.0))[0]
+    assert not same(averaged, last)
+
+
+class Exploding(ForecastLoss):
+    """A loss that is no number above a learning rate."""
+
+    threshold = 1e-3
+    calls = 0
+
+    def __call__(self, forecast: torch.Tensor, batch: Batch) -> torch.Tensor:
+        type(self).calls += 1
+        loss = super().__call__(forecast, batch)
+        return loss * float("nan") if type(self).calls <= self.steps_that_explode else loss
+
+    steps_that_explode = 0
+
+
+def explode(steps: int, plan: TrainingSettings) -> FitResult:
+    windows = training_windows(make_panel(), plan, 24, CPU)
+    good = build_loss(plan, windows)
+    bad = Exploding(**{name: getattr(good, name) for name in good.__dataclass_fields__})
+    Exploding.calls, Exploding.steps_that_explode = 0, steps
+    return fit(build_network(plan, windows), windows, bad, plan.fit)
+
+
+def test_a_fit_that_diverges_starts_again_more_calmly_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "training.fit"):
+        assert explode(2, settings()).loss < 100
+    assert "starting again at a learning rate of 0.001" in caplog.text
+
+
+def test_a_fit_that_diverges_twice_fails_in_words() -> None:
+    with pytest.raises(TrainingError, match="diverged twice"):
+        explode(10**6, settings())
+
+
+def test_a_typical_scale_is_learnt_for_series_too_short_to_have_one() -> None:
+    plan = settings()
+    panel = make_panel()
+    network = build_network(plan, training_windows(panel, plan, 0, CPU))
+    # The series are a level and a seasonal swing of a fifth of it, whose standard deviation is 1/√2 of that.
+    assert network.members[0].typical_scale.item() == pytest.approx(0.2 / 2**0.5, rel=0.1)

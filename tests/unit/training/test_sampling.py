@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+import torch
+
+from forecaster.errors import InputError
+from forecaster.metrics import seasonal_errors
+from forecaster.panel import Panel
+from forecaster.reading import panel_from_histories
+from training.sampling import TrainingWindows
+
+CPU = torch.device("cpu")
+
+
+def windows(panel: Panel, horizon: int = 3, held_out: int = 0) -> TrainingWindows:
+    scale = seasonal_errors(panel, 1, held_out)
+    return TrainingWindows.of(panel, scale, horizon=horizon, held_out=held_out, season=1, device=CPU)
+
+
+def counting_panel(*lengths: int) -> Panel:
+    """Series i holds i · 1000, i · 1000 + 1, …: every value tells where it stands."""
+    histories = [1000 * i + np.arange(float(n)) for i, n in enumerate(lengths)]
+    return panel_from_histories([str(i) for i in range(len(lengths))], [1] * len(lengths), histories, "D")
+
+
+def test_a_target_follows_its_context_within_one_series() -> None:
+    batch = windows(counting_panel(40, 7, 300)).draw(500, 5, 3, 0.0, 1, torch.Generator().manual_seed(0))
+    values, observed = batch.context
+    assert observed[:, -1].all()
+    assert (batch.target.values[:, 0] == values[:, -1] + 1).all()
+    inside = observed[:, 1:] & observed[:, :-1]
+    assert (torch.where(inside, values[:, 1:] - values[:, :-1], 1.0) == 1).all()
+
+
+def test_held_out_steps_are_never_seen() -> None:
+    panel = counting_panel(40, 60)
+    batch = windows(panel, held_out=10).draw(2000, 5, 3, 0.0, 1, torch.Generator().manual_seed(0))
+    seen = torch.cat([batch.context.values, batch.target.values], 1)
+    assert seen[seen < 1000].max() == 29
+    assert seen.max() == 1049
+
+
+def test_series_are_drawn_uniformly_whatever_their_length() -> None:
+    drawn, _ = windows(counting_panel(10, 1000)).draw_origins(4000, torch.Generator().manual_seed(0))
+    assert 0.45 < (drawn == 0).float().mean() < 0.55
+
+
+def test_the_last_window_ends_with_the_series() -> None:
+    _, origin = windows(counting_panel(50)).draw_origins(4000, torch.Generator().manual_seed(0))
+    assert origin.max() == 47
+    assert origin.min() >= 1
+
+
+def test_truncated_windows_keep_their_last_steps() -> None:
+    batch = windows(counting_panel(400)).draw(300, 100, 3, 1.0, 4, torch.Generator().manual_seed(0))
+    count = batch.context.observed.sum(1)
+    assert (count >= 1).all()
+    assert count.max() <= 100
+    assert len(count.unique()) > 30
+    assert batch.context.observed[:, -1].all()
+
+
+def test_the_same_seed_draws_the_same_windows() -> None:
+    found = [windows(counting_panel(90)).draw(8, 5, 3, 0.5, 1, torch.Generator().manual_seed(7)) for _ in range(2)]
+    assert torch.equal(found[0].context.values, found[1].context.values)
+
+
+def test_nothing_to_learn_from_is_an_error() -> None:
+    panel = panel_from_histories(["a", "b"], [1, 1], [[5.0] * 50, [1.0]], "D")
+    with pytest.raises(InputError, match="learn from"):
+        windows(panel)
