@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from forecaster import metrics
-from forecaster.artifact import BACKTEST, load_artifact
 from forecaster.errors import InputError
 from forecaster.forecast import interpolate
 from forecaster.frequency import IntArray
@@ -156,16 +154,6 @@ def evaluate(predictor: Predictor, windows: BacktestWindows) -> Scores:
     grid = forecast_windows(predictor, windows)
     positive = predictor.info.settings.transform == "log"
     return score_quantiles(windows, grid, predictor.info.quantiles, positive=positive)
-
-
-def load_unseen(folder: Path, windows: BacktestWindows) -> Predictor:
-    """The model in `folder` for a fair backtest: as it is served if it has seen nothing of these windows, otherwise
-    the weights of its fit that held out the end of its data.
-    """
-    served = load_artifact(folder)
-    if not has_seen(served.info, windows) or not (folder / BACKTEST).exists():
-        return served
-    return load_artifact(folder, backtest=True)
 
 
 def has_seen(info: ModelInfo, windows: BacktestWindows, held_out: int = 0) -> bool:

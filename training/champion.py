@@ -10,9 +10,11 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from forecaster.backtest import BacktestWindows, evaluate, load_unseen
+from forecaster.artifact import load_artifact
+from forecaster.backtest import BacktestWindows, evaluate, has_seen, score_quantiles
 from forecaster.errors import ArtifactError
 from forecaster.store.registry import CHALLENGER, champion_of, download, promote
+from training.evaluation import cross_calibrated
 from training.settings import Promotion
 
 MEASURE = "sql"  # scaled quantile loss: proper for the whole forecast, and comparable over series
@@ -59,4 +61,16 @@ def settle(client: MlflowClient, name: str, version: int, verdict: Verdict) -> N
 def _score_champion(champion: ModelVersion, windows: BacktestWindows) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as directory:
         folder = download(champion, Path(directory))
-        return evaluate(load_unseen(folder, windows), windows).metrics
+        served = load_artifact(folder)
+        if not has_seen(served.info, windows):
+            return evaluate(served, windows).metrics
+        return _score_held_out(folder, windows)
+
+
+def _score_held_out(folder: Path, windows: BacktestWindows) -> dict[str, float]:
+    """The champion's fit that held out its end, calibrated as the new model is: on the other half of the series."""
+    predictor = load_artifact(folder, backtest=True)
+    predictor.network.calibration.fill_(1.0)
+    grid = cross_calibrated(predictor, windows)
+    settings = predictor.info.settings
+    return score_quantiles(windows, grid, settings.quantiles, positive=settings.transform == "log").metrics

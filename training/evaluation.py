@@ -60,15 +60,18 @@ def training_backtest(panel: Panel, settings: TrainingSettings, longest: int = _
 
 def evaluate_training(predictor: Predictor, windows: BacktestWindows, settings: TrainingSettings) -> Evaluation:
     """Score a predictor whose network is not calibrated yet."""
-    quantiles = _cross_calibrated(predictor, windows)
+    quantiles = cross_calibrated(predictor, windows)
     positive = settings.model.transform == "log"
     scores = score_quantiles(windows, quantiles, settings.model.quantiles, positive=positive)
     baselines = _baselines(windows, scores, settings)
     return Evaluation(windows, quantiles, scores, baselines, calibration_factors(predictor.network, windows))
 
 
-def _cross_calibrated(predictor: Predictor, windows: BacktestWindows) -> FloatArray:
-    """[N, H, Q] quantiles of each half of the series, calibrated on the other half: no window judges itself."""
+def cross_calibrated(predictor: Predictor, windows: BacktestWindows) -> FloatArray:
+    """[N, H, Q] quantiles of each half of the series, calibrated on the other half: no window judges itself.
+
+    The predictor's network must not be calibrated.
+    """
     half = windows.series % 2 == 0
     if half.all() or not half.any():  # a single series: two halves of its origins would overlap, so none is made
         return forecast_windows(predictor, windows)

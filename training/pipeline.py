@@ -7,6 +7,7 @@ calibrate → save and check → log, register, promote.
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -212,5 +213,6 @@ def _workspace(request: TrainRequest) -> Iterator[Path]:
 
 def quiet_libraries() -> None:
     """Keep the chatter of libraries out of a person's terminal; warnings of ours are logged."""
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for name in ("pytorch_lightning", "lightning.pytorch", "mlflow", "alembic", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -32,7 +32,7 @@ app.command("quickstart")(stack.quickstart)
 def main() -> None:
     """Entry point of the `forecaster` command."""
     try:
-        app()
+        app(prog_name="forecaster")
     except ForecasterError as error:
         sys.stderr.write(f"forecaster: {error}\n")
         sys.exit(error.exit_code)

@@ -66,22 +66,24 @@ def backtest(
     prepare(json)
     if step is not None and step < 1:
         raise InputError(f"{step} is out of range", field="step", mend="give at least one step")
-    from forecaster.backtest import backtest_windows, evaluate, has_seen, load_unseen, score_points
+    from forecaster.backtest import backtest_windows, evaluate, has_seen, score_points
     from forecaster.baselines import seasonal_naive
     from forecaster.cli.loading import model_directory
     from forecaster.predictor import LONGEST_HORIZON
     from forecaster.reading import read_panel
 
     with model_directory(model) as (directory, version):
-        from forecaster.artifact import load_artifact
+        from forecaster.artifact import BACKTEST, load_artifact
 
-        info = load_artifact(directory).info
+        served = load_artifact(directory)
+        info = served.info
         steps = info.horizon if horizon is None else horizon
         if not 1 <= steps <= LONGEST_HORIZON:
             raise InputError(f"{steps} is out of range", field="horizon", mend=f"give 1 to {LONGEST_HORIZON} steps")
         panel = read_panel(data, info.freq)
         found = backtest_windows(panel, horizon=steps, windows=windows, step=step or steps, season=info.season)
-        predictor = load_unseen(directory, found)
+        seen = has_seen(info, found) and (directory / BACKTEST).exists()
+        predictor = load_artifact(directory, backtest=True) if seen else served
     scores = evaluate(predictor, found)
     arguments = (found.panel.values, found.begin, found.origin, steps)
     baselines = {
@@ -89,6 +91,11 @@ def backtest(
         "seasonal_naive": score_points(found, seasonal_naive(*arguments, info.season)).metrics,
     }
     warnings = []
+    if predictor is not served:
+        warnings.append(
+            "the served weights have seen these steps: scores are those of the fit that held out the last "
+            f"{info.data.get('held_out')}, whose intervals were calibrated there"
+        )
     if has_seen(info, found, int(info.data.get("held_out", 0))):
         warnings.append("the model has been trained on some of the steps that it is tested on here: scores flatter it")
     for warning in warnings:

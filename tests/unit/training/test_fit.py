@@ -13,7 +13,6 @@ from training.preparation import build_loss, build_network, training_windows
 from training.sampling import Batch
 from training.settings import FitSettings, TrainingSettings
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*isinstance.treespec.*")
 CPU = torch.device("cpu")
 
 

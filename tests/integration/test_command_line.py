@@ -1,0 +1,179 @@
+"""The `forecaster` command as a person or a program runs it, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("command_line")]
+QUICK = ("--set", "fit.steps=40", "--set", "fit.batch=64", "--set", "network.width=16")
+
+
+class Command:
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def __call__(self, *arguments: object, fails: int = 0) -> subprocess.CompletedProcess[str]:
+        unset = {"MLFLOW_TRACKING_URI": "", "FORECASTER_DATABASE_URL": ""}
+        environment = {**os.environ, **unset, "FORECASTER_HOME": str(self.home / "var")}
+        command = [sys.executable, "-m", "forecaster", *map(str, arguments)]
+        done = subprocess.run(command, cwd=self.home, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == fails, done.stderr[-3000:]
+        assert "Traceback" not in done.stderr
+        return done
+
+    def json(self, *arguments: object) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self(*arguments, "--json").stdout)
+        return document
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
+    home = tmp_path_factory.mktemp("cli")
+    step = np.arange(400)
+    frame = pd.concat(
+        pd.DataFrame(
+            {
+                "unique_id": f"shop-{i}",
+                "ds": pd.date_range("2024-01-01", periods=400, freq="h"),
+                "y": 100 * (i + 1)
+                + 20 * np.sin(2 * np.pi * (step + i) / 24)
+                + np.random.default_rng(i).normal(size=400),
+            }
+        )
+        for i in range(6)
+    )
+    frame.to_csv(home / "shops.csv", index=False)
+    return Command(home)
+
+
+@pytest.fixture(scope="module")
+def trained(command: Command) -> dict[str, Any]:
+    return command.json(
+        "train", "shops.csv", "--name", "shops", "--freq", "h", "--horizon", 24, "--preset", "fast", *QUICK
+    )
+
+
+def test_train_tells_run_version_metrics_and_baselines(trained: dict[str, Any]) -> None:
+    for key in ("run_id", "model", "version", "promoted", "seconds", "windows_per_second", "metrics", "baselines"):
+        assert key in trained
+    assert trained["metrics"]["mase"] > 0
+    assert {"naive", "seasonal_naive", "theta"} <= set(trained["baselines"])
+
+
+def test_predict_writes_the_columns_that_were_asked_for(command: Command, trained: dict[str, Any]) -> None:
+    arguments = ("predict", "shops.csv", "--model", "shops", "--level", 80, "--level", 95, "--quantile", 0.1)
+    for out in ("f.parquet", "f.csv"):
+        assert command.json(*arguments, "--out", out)["rows"] == 6 * 24
+    table = pd.read_parquet(command.home / "f.parquet")
+    columns = ["unique_id", "ds", "mean", "median", "lo-80", "hi-80", "lo-95", "hi-95", "q0.1"]
+    assert list(table.columns) == columns
+    assert table["ds"].min() == pd.Timestamp("2024-01-17 16:00")
+    pd.testing.assert_frame_equal(pd.read_csv(command.home / "f.csv", parse_dates=["ds"]), table, check_dtype=False)
+    inline = command.json(*arguments, "--horizon", 2)["forecasts"]
+    assert len(inline) == 12
+    assert inline[0]["median"] == pytest.approx(table["median"][0], rel=1e-5)
+
+
+def test_predict_shows_a_table_and_tells_warnings_to_a_person(command: Command, trained: dict[str, Any]) -> None:
+    done = command("predict", "shops.csv", "--model", "shops@champion", "--horizon", 30)
+    assert "lo-80" in done.stdout
+    assert "more rows" in done.stdout
+    assert "rolled forward" in done.stderr
+
+
+def test_backtest_compares_with_the_naive_methods(command: Command, trained: dict[str, Any]) -> None:
+    found = command.json("backtest", "shops.csv", "--model", "shops", "--windows", 2, "--step", 12)
+    assert found["windows"] == 12
+    assert len(found["error_by_step"]) == 24
+    assert found["metrics"]["mase"] < found["baselines"]["naive"]["mase"]
+
+
+def test_models_are_listed_shown_promoted_and_rolled_back(command: Command, trained: dict[str, Any]) -> None:
+    command.json(
+        "train",
+        "shops.csv",
+        "--name",
+        "shops",
+        "--freq",
+        "h",
+        "--horizon",
+        24,
+        "--preset",
+        "fast",
+        *QUICK,
+        "--promote",
+        "never",
+    )
+    listed = command.json("models", "list")["models"]
+    assert listed == [{"name": "shops", "champion": 1, "challenger": 2, "versions": 2}]
+    assert command.json("models", "show", "shops/2")["description"].startswith("not promoted")
+    assert command.json("models", "promote", "shops@challenger")["version"] == 2
+    assert command.json("models", "rollback", "shops")["version"] == 1
+    assert "shops" in command("models", "list").stdout
+
+
+def test_datasets_and_jobs_are_kept_without_a_server(command: Command) -> None:
+    stored = command.json("datasets", "put", "shops.csv", "--name", "shops")
+    assert stored["reference"].startswith("shops@")
+    assert list(command.json("datasets", "list")["datasets"]) == ["shops"]
+    job = command.json("jobs", "submit", "shops", "--name", "shops", "--freq", "h", "--horizon", 24)
+    assert job["status"] == "queued"
+    assert command.json("jobs", "list", "--status", "queued")["jobs"][0]["id"] == job["id"]
+    assert command.json("jobs", "logs", job["id"])["log"] == []
+    assert command.json("jobs", "cancel", job["id"])["status"] == "cancelled"
+    assert command.json("jobs", "show", job["id"])["status"] == "cancelled"
+
+
+TRAIN = ("train", "shops.csv", "--name", "shops", "--freq", "h", "--horizon", 24)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("train", "none.csv", "--name", "x", "--freq", "h", "--horizon", 2), "none.csv"),
+        ((*TRAIN[:4], "--freq", "fortnight", "--horizon", 2), "freq"),
+        ((*TRAIN[:6], "--horizon", 0), "horizon"),
+        ((*TRAIN[:6], "--horizon", -4), "horizon"),
+        (("train", "shops.csv", "--name", "../x", "--freq", "h", "--horizon", 2), "name"),
+        ((*TRAIN, "--set", "fit.stepz=1"), "fit.stepz"),
+        ((*TRAIN, "--set", "nonsense"), "nonsense"),
+        ((*TRAIN, "--config", "none.yaml"), "none.yaml"),
+        ((*TRAIN, "--warm-start", "nothing"), "nothing"),
+        (("predict", "shops.csv", "--model", "nothing"), "nothing"),
+        (("predict", "shops.csv", "--model", "shops/99"), "shops/99"),
+        (("predict", "shops.csv", "--model", "a b"), "a b"),
+        (("predict", "shops.csv", "--model", "shops", "--horizon", 0), "horizon"),
+        (("predict", "shops.csv", "--model", "shops", "--level", 100), "level"),
+        (("predict", "shops.csv", "--model", "shops", "--out", "f.xlsx"), ".xlsx"),
+        (("backtest", "shops.csv", "--model", "shops", "--windows", 500), "long enough"),
+        (("models", "show", "nothing"), "nothing"),
+        (("models", "promote", "shops"), "version"),
+        (("jobs", "show", "nothing"), "nothing"),
+        (("jobs", "submit", "nothing", "--name", "x", "--freq", "h", "--horizon", 2), "nothing"),
+        (("datasets", "put", "none.csv"), "none.csv"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_two(
+    command: Command, trained: dict[str, Any], arguments: tuple[object, ...], told: str
+) -> None:
+    done = command(*arguments, fails=2)
+    lines = [line for line in done.stderr.splitlines() if line.strip() not in {"", "loading", "reading the data"}]
+    assert told in lines[-1]
+    assert len(lines) == 1
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "name", ["up", "train", "predict", "backtest", "models", "jobs", "datasets", "serve", "worker", "quickstart"]
+)
+def test_every_command_has_help(command: Command, name: str) -> None:
+    assert "Usage: forecaster" in command(name, "--help").stdout
