@@ -32,15 +32,17 @@ _FITS = ("backtest fit", "final fit")
 class EventReporter:
     """Progress as events for the worker; the two fits share one estimate of the time that is left."""
 
+    def __init__(self) -> None:
+        self._known: dict[str, Any] = {}
+
     def stage(self, name: str) -> None:
         logger.info("%s", name)
-        emit("progress", stage=name)
+        self._tell(stage=name)
 
     def progress(self, stage: str, progress: Progress) -> None:
         fits_before = _FITS.index(stage)
         whole = progress.seconds_left / max(1, progress.epochs - progress.epoch) * progress.epochs
-        emit(
-            "progress",
+        self._tell(
             stage=stage,
             epoch=progress.epoch,
             epochs=progress.epochs,
@@ -53,6 +55,11 @@ class EventReporter:
 
     def note(self, text: str) -> None:
         logger.warning("%s", text)
+
+    def _tell(self, **news: Any) -> None:
+        """Each event tells all that is known: the last one is what a reader of the job sees."""
+        self._known |= news
+        emit("progress", **self._known)
 
 
 def emit(event: str, **content: Any) -> None:

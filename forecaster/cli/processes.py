@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ from forecaster.errors import Conflict, Unavailable
 
 _GRACE_SECONDS = 12.0
 _POLL_SECONDS = 0.1
+_WATCH_SECONDS = 0.5
+_SHORTEST_LIFE_SECONDS = 10.0  # what dies sooner than this would only die again
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Processes:
     def __init__(self, logs: Path) -> None:
         self.logs = logs
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._programs: dict[str, tuple[Program, float]] = {}
 
     def __enter__(self) -> Processes:
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -60,6 +63,7 @@ class Processes:
 
     def start(self, program: Program) -> None:
         """Start a program in a session of its own, so that Ctrl-C reaches it through us and in good order."""
+        self._programs[program.name] = program, time.monotonic()
         with (self.logs / f"{program.name}.log").open("ab") as log:
             self._running[program.name] = subprocess.Popen(
                 program.command,
@@ -74,7 +78,7 @@ class Processes:
         """Raise when one of them has ended."""
         for name, process in self._running.items():
             if process.poll() is not None:
-                raise Unavailable(f"{name} ended with code {process.returncode}; see {self.logs / f'{name}.log'}")
+                raise Unavailable(self._ending(name))
 
     def wait_for(self, url: str, seconds: float) -> None:
         """Wait until a URL answers 200 while all processes live."""
@@ -85,11 +89,23 @@ class Processes:
                 raise Unavailable(f"{url} did not answer within {seconds:.0f} s; see the logs in {self.logs}")
             time.sleep(_POLL_SECONDS)
 
-    def watch(self) -> None:
-        """Return never; raise when one of them ends."""
+    def watch(self, tell: Callable[[str], None]) -> None:
+        """Return never. What ends is started again; raise when it cannot stay up."""
         while True:
-            self.check()
-            time.sleep(1.0)
+            for name, process in list(self._running.items()):
+                if process.poll() is not None:
+                    self._revive(name, tell)
+            time.sleep(_WATCH_SECONDS)
+
+    def _revive(self, name: str, tell: Callable[[str], None]) -> None:
+        program, began = self._programs[name]
+        if time.monotonic() - began < _SHORTEST_LIFE_SECONDS:
+            raise Unavailable(self._ending(name))
+        tell(f"{self._ending(name)}; starting it again")
+        self.start(program)
+
+    def _ending(self, name: str) -> str:
+        return f"{name} ended with code {self._running[name].returncode} (log: {self.logs / f'{name}.log'})"
 
 
 def answers(url: str) -> bool:

@@ -89,7 +89,7 @@ def up(
             with stderr.status("waiting for the API to load the model"):
                 processes.wait_for(f"{address}/v1/models/{QUICKSTART}", 30)
         _welcome(address, tracking, settings, json)
-        processes.watch()
+        processes.watch(lambda text: stderr.print(text, markup=False))
 
 
 def _mlflow(settings: StoreSettings, port: int) -> Program:
@@ -172,7 +172,6 @@ def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     from service.server import run
-
     from service.settings import ServiceSettings
 
     run(ServiceSettings(host=host, port=port))
