@@ -6,6 +6,7 @@ The table of segment, context and lags per season follows what was measured on M
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,9 @@ from training.profile import Profile
 from training.settings import BacktestSettings, FitSettings, Preset, TrainingSettings
 
 _LONGEST_CONTEXT = 1024
+_WINDOWS_WANTED = 400
+_USUAL_ORIGINS, _MOST_ORIGINS = 4, 24
+_LARGEST_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -112,11 +116,19 @@ def _network(shape: _Shape, freq: Frequency, horizon: int, profile: Profile, pre
 
 
 def _backtest(profile: Profile, horizon: int) -> BacktestSettings:
-    """Up to four origins over the last one and a half horizons when series are long, one when they are short."""
+    """Four origins over the last one and a half horizons when there are many long series, one when they are short.
+
+    Calibration wants some hundred windows that differ: few series get more origins, farther apart, from at most
+    the last tenth of their length.
+    """
     spare = profile.median_length - 3 * horizon
-    step = max(1, horizon // 6)
-    windows = int(min(4, max(0, spare) // step + 1))
-    return BacktestSettings(windows=windows, step=step)
+    wanted = math.ceil(_WINDOWS_WANTED / profile.series)
+    if wanted <= _USUAL_ORIGINS:
+        step = max(1, horizon // 6)
+        return BacktestSettings(windows=int(min(_USUAL_ORIGINS, max(0, spare) // step + 1)), step=step)
+    step = max(1, horizon // 2)
+    room = min(max(profile.median_length * _LARGEST_SHARE, horizon), max(spare, 0))
+    return BacktestSettings(windows=int(min(wanted, _MOST_ORIGINS, room // step + 1)), step=step)
 
 
 def override(settings: TrainingSettings, changes: dict[str, Any]) -> TrainingSettings:

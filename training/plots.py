@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.dates import ConciseDateFormatter
 from matplotlib.figure import Figure
 
 from forecaster.frequency import IntArray
@@ -53,6 +54,8 @@ def _forecast(axes: Axes, evaluation: Evaluation, quantiles: tuple[float, ...], 
             limits = grid[:, quantiles.index(low)], grid[:, quantiles.index(high)]
             label = f"{round(100 * (high - low))} %"
             axes.fill_between(ds[shown:], *limits, color=_FORECAST, alpha=opacity, linewidth=0, label=label)
+    if not panel.integer:
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
     axes.axvline(ds[shown - 1], color=_INK, linewidth=0.6, linestyle=":")
     _clean(axes)
 
