@@ -15,7 +15,7 @@ Transform = Literal["log", "identity"]
 class Settings(BaseModel):
     """Base of all settings: immutable, and an unknown name is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class NetworkSettings(Settings):

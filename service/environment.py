@@ -1,4 +1,4 @@
-"""The environment that MLflow reads: set before it is imported, and only in the process that serves."""
+"""The environment that libraries read: set before they are first used, and only in the process that serves."""
 
 from __future__ import annotations
 

@@ -13,16 +13,18 @@ import pyarrow as pa
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from forecaster.errors import InputError
+from forecaster.errors import InputError, TooLarge
 from forecaster.forecast import Forecast
 from forecaster.frequency import Frequency
 from forecaster.panel import Panel
 from forecaster.reading import panel_from_histories, read_panel
 from service.errors import InvalidJson, InvalidRequest, PlacedInputError, pointer
 from service.question import Answer, Question
-from service.schemas import ForecastRequest, SeriesIn
+from service.schemas import MOST_SERIES, ForecastRequest, SeriesIn
 
 MEDIA_TYPE = "application/json"
+_MOST_COMMAS = 5_000_000
+_MOST_BRACKETS = 25 * MOST_SERIES
 _UNUSED = ("static", "past", "future")
 _FIELDS = {"y": "values", "ds": "timestamps", "unique_id": "id"}
 _MENDS = {
@@ -32,7 +34,8 @@ _MENDS = {
 
 
 def parse(body: bytes) -> Question:
-    """Raises InvalidJson, InvalidRequest or InputError."""
+    """Raises TooLarge, InvalidJson, InvalidRequest or InputError."""
+    _check_weight(body)
     try:
         request = ForecastRequest.model_validate_json(body)
     except ValidationError as error:
@@ -176,6 +179,12 @@ def _place(numbers: dict[str, int], error: InputError) -> InputError:
     if error.series in numbers and error.series is not None:
         return PlacedInputError(error, "series", numbers[error.series], field or "id")
     return PlacedInputError(error, *([field] if field else []))
+
+
+def _check_weight(body: bytes) -> None:
+    """Counted before it is parsed: each number and list costs far more memory, and time of all threads, than text."""
+    if body.count(b",") > _MOST_COMMAS or body.count(b"[") + body.count(b"{") > _MOST_BRACKETS:
+        raise TooLarge(f"the body has more than {_MOST_COMMAS} values; send fewer series at once, or send a table")
 
 
 def _refusal(error: ValidationError, body: bytes) -> InvalidJson | InvalidRequest:

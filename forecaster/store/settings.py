@@ -28,6 +28,7 @@ class StoreSettings(BaseSettings):
         frozen=True,
         populate_by_name=True,
         validate_default=True,
+        use_attribute_docstrings=True,
     )
 
     home: Path = Path("var")

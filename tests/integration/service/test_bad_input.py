@@ -181,6 +181,12 @@ def test_a_body_that_grows_beyond_the_limit_is_413(client: httpx.Client) -> None
     problem(client.post("/v1/forecast", content=chunks, headers={"Content-Type": "application/json"}), 413)
 
 
+@pytest.mark.parametrize("values", ["[" + "1," * 5_000_001 + "1]", "[" + "[]," * 300_000 + "1]"])
+def test_a_body_that_would_fill_the_memory_is_413(client: httpx.Client, values: str) -> None:
+    document = refused(client, f'{{"series": [{{"id": "a", "values": {values}}}]}}', 413)
+    assert "a table" in document["detail"]
+
+
 def test_a_small_call_takes_no_large_body(client: httpx.Client) -> None:
     problem(client.post("/v1/training-jobs", content=b" " * (2 << 20)), 413)
 
