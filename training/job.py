@@ -26,21 +26,27 @@ from training.pipeline import quiet_libraries, train
 from training.request import TrainRequest
 
 logger = logging.getLogger("training")
-_FITS = ("backtest fit", "final fit")
+_FITS = 2  # of each member: one that holds out the end, and the final one
 
 
 class EventReporter:
-    """Progress as events for the worker; the two fits share one estimate of the time that is left."""
+    """Progress as events for the worker; all fits share one estimate of the time that is left."""
 
     def __init__(self) -> None:
         self._known: dict[str, Any] = {}
+        self._members = 1
+
+    def plan(self, members: int) -> None:
+        self._members = members
 
     def stage(self, name: str) -> None:
         logger.info("%s", name)
         self._tell(stage=name)
 
     def progress(self, stage: str, progress: Progress) -> None:
-        fits_before = _FITS.index(stage)
+        fits = _FITS * self._members
+        kind, _, number = stage.partition(" fit")
+        fits_before = self._members * (kind == "final") + int(number or 1) - 1
         whole = progress.seconds_left / max(1, progress.epochs - progress.epoch) * progress.epochs
         self._tell(
             stage=stage,
@@ -48,8 +54,8 @@ class EventReporter:
             epochs=progress.epochs,
             loss=progress.loss,
             windows_per_second=round(progress.windows_per_second, 1),
-            seconds_left=round(progress.seconds_left + whole * (len(_FITS) - 1 - fits_before), 1),
-            fraction=round((fits_before + progress.epoch / progress.epochs) / len(_FITS), 4),
+            seconds_left=round(progress.seconds_left + whole * (fits - 1 - fits_before), 1),
+            fraction=round((fits_before + progress.epoch / progress.epochs) / fits, 4),
         )
         logger.info("%s: epoch %d of %d, loss %.4f", stage, progress.epoch, progress.epochs, progress.loss)
 

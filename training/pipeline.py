@@ -32,8 +32,8 @@ from forecaster.store.settings import StoreSettings
 from training import champion, publishing
 from training.choose import choose_settings, override
 from training.evaluation import Evaluation, evaluate_training, training_backtest
-from training.fit import FitResult, Progress, fit, training_device
-from training.preparation import build_loss, build_network, training_windows
+from training.fit import FitResult, Observer, Progress, fit, training_device
+from training.preparation import build_loss, build_network, member_weights, training_windows
 from training.profile import Profile, profile_panel
 from training.request import Reporter, Silent, TrainRequest, TrainResult
 from training.settings import TrainingSettings
@@ -75,6 +75,7 @@ def train(
     with tracked_run(request, settings) as run, _workspace(request) as work:
         start = _warm_start(run, request, work)
         plan = _plan(request, panel, profile, start)
+        reporter.plan(len(plan.model.members))
         digest = publishing.panel_digest(panel)
         run.params({**plan.model_dump(mode="json"), "warm_start": request.warm_start, "promote": request.promote})
         publishing.log_dataset(request, digest)
@@ -173,17 +174,36 @@ def _fit(
     run: Run,
     reporter: Reporter,
 ) -> tuple[ForecastNetwork, FitResult]:
-    reporter.stage(stage)
+    """Fit each member by itself, so that their errors differ, and put them together."""
     windows = training_windows(panel, plan, held_out, training_device())
-    network = build_network(plan, windows, weights)
-    name = stage.replace(" ", "_")
+    whole = ForecastNetwork(plan.model)
+    results = []
+    for number, member in enumerate(plan.model.members):
+        alone = plan.model_copy(
+            update={
+                "model": plan.model.model_copy(update={"members": (member,)}),
+                "fit": plan.fit.model_copy(update={"seed": plan.fit.seed + number}),
+            }
+        )
+        name = stage if len(plan.model.members) == 1 else f"{stage} {number + 1}"
+        reporter.stage(name)
+        network = build_network(alone, windows, member_weights(weights, number))
+        observer = _observer(name, run, reporter)
+        checkpoint = work / name.replace(" ", "_")
+        loss = build_loss(alone, windows)
+        results.append(fit(network, windows, loss, alone.fit, observer=observer, checkpoint=checkpoint))
+        whole.members[number] = network.members[0].to("cpu")
+    seconds = sum(result.seconds for result in results)
+    speed = sum(result.windows_per_second * result.seconds for result in results) / seconds
+    return whole.eval(), FitResult(results[-1].loss, seconds, speed)
 
+
+def _observer(stage: str, run: Run, reporter: Reporter) -> Observer:
     def observe(progress: Progress) -> None:
         reporter.progress(stage, progress)
-        run.epoch(name, progress)
+        run.epoch(stage.replace(" ", "_"), progress)
 
-    result = fit(network, windows, build_loss(plan, windows), plan.fit, observer=observe, checkpoint=work / name)
-    return network.to("cpu"), result
+    return observe
 
 
 def _publish(

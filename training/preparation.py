@@ -42,6 +42,15 @@ def build_network(
     return network
 
 
+def member_weights(weights: Mapping[str, Tensor] | None, number: int) -> dict[str, Tensor] | None:
+    """Of an ensemble's weights those of one member, as a network of that member alone has them."""
+    if weights is None:
+        return None
+    own = f"members.{number}."
+    alone = {f"members.0.{name[len(own) :]}": tensor for name, tensor in weights.items() if name.startswith(own)}
+    return {**alone, "calibration": weights["calibration"]}
+
+
 def build_loss(settings: TrainingSettings, windows: TrainingWindows) -> ForecastLoss:
     """The loss, in units of the seasonal naive method's own errors on the training windows."""
     smape, mase = _reference_errors(settings, windows)

@@ -53,6 +53,9 @@ class TrainResult(BaseModel):
 class Reporter(Protocol):
     """Who is told how a run goes: a progress bar, or the job's worker."""
 
+    def plan(self, members: int) -> None:
+        """How many networks are fitted, twice each."""
+
     def stage(self, name: str) -> None:
         """A stage begins."""
 
@@ -65,6 +68,8 @@ class Reporter(Protocol):
 
 class Silent:
     """Tells nobody."""
+
+    def plan(self, members: int) -> None: ...
 
     def stage(self, name: str) -> None: ...
 

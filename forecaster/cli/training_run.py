@@ -118,8 +118,11 @@ class _TerminalReporter:
         with Progress(*columns, console=stderr) as bars:
             yield cls(bars)
 
+    def plan(self, members: int) -> None:
+        """The bars say it."""
+
     def stage(self, name: str) -> None:
-        if not name.endswith(" fit"):
+        if " fit" not in name:
             self.bars.console.print(f"[dim]{name}[/dim]")
 
     def progress(self, stage: str, progress: Any) -> None:

@@ -12,7 +12,7 @@ from forecaster.errors import InputError
 from forecaster.store.datasets import DatasetVersion
 from forecaster.store.spec import NAME
 from service import columnar
-from service.errors import UnsupportedMedia
+from service.errors import PlacedInputError, UnsupportedMedia
 from service.media import content_type
 from service.state import Needs
 
@@ -40,7 +40,8 @@ async def put_dataset(
 ) -> dict[str, Any]:
     """The same content again is the same version. Rows are checked now, not in training."""
     if not NAME.fullmatch(name):  # before the upload, not after it
-        raise InputError("it cannot name a data set", field="name", mend="use letters, digits and . _ -")
+        error = InputError(f"{name[:100]!r} cannot name a data set", mend="use letters, digits and . _ -")
+        raise PlacedInputError(error, "path", "name")
     kind = format or _FORMATS.get(content_type(request))
     if kind is None:
         raise UnsupportedMedia(f"send {', '.join(_FORMATS)}, or name the format in the query: ?format=csv")

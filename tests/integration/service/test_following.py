@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ ONE = {"series": [{"id": "a", "values": [1.0, 2.0, 3.0, 4.0]}], "model": "m"}
 def version(client: httpx.Client, model: str = "m") -> int | None:
     response = client.post("/v1/forecast", json={**ONE, "model": model})
     return int(response.json()["model"]["version"]) if response.status_code == 200 else None
+
+
+def serves(client: httpx.Client, number: int) -> bool:
+    return version(client) == number
 
 
 def ready(client: httpx.Client) -> dict[str, Any]:
@@ -244,7 +249,7 @@ def test_old_copies_are_dropped(mlflow: MlflowServer, serve: Serve, tmp_path: Pa
     client = serve(tracking_uri=mlflow.uri)
     for seed in range(4):
         number = mlflow.register("m", make_predictor("m", seed=seed), champion=True)
-        wait_until(lambda number=number: version(client) == number)
+        wait_until(partial(serves, client, number))
     copies = [path.name.split("-")[0] for path in (tmp_path / "models" / "m").iterdir() if path.is_dir()]
     assert sorted(copies) == ["3", "4"]
     assert list((tmp_path / "models" / ".incoming").iterdir()) == []

@@ -32,7 +32,8 @@ def ask(client: httpx.Client, series: list[dict[str, Any]], **parameters: Any) -
 def frame(series: int = 2, length: int = 100) -> pd.DataFrame:
     hours = pd.date_range("2024-01-01", periods=length, freq="h")
     rows = [pd.DataFrame({"unique_id": f"s{i}", "ds": hours, "y": history(length, i)}) for i in range(series)]
-    return pd.concat(rows, ignore_index=True)
+    joined: pd.DataFrame = pd.concat(rows, ignore_index=True)
+    return joined
 
 
 def test_a_forecast_is_the_predictors(client: httpx.Client, toy: Predictor) -> None:
@@ -59,8 +60,8 @@ def test_a_forecast_is_the_predictors(client: httpx.Client, toy: Predictor) -> N
 
 
 def test_a_batch_of_400_is_the_same_as_one_by_one(client: httpx.Client) -> None:
-    series = [{"id": i, "start": 1, "values": history(60 + i % 50, i)} for i in range(400)]
-    series[5]["values"][3] = None  # type: ignore[index]
+    series: list[dict[str, Any]] = [{"id": i, "start": 1, "values": history(60 + i % 50, i)} for i in range(400)]
+    series[5]["values"][3] = None
     together = ask(client, series, horizon=5, level=[90])
     for index in (0, 5, 399):
         (alone,) = ask(client, [series[index]], horizon=5, level=[90])["forecasts"]
@@ -85,12 +86,15 @@ def test_timestamps_are_placed_on_the_grid_in_any_order(client: httpx.Client) ->
     hours = pd.date_range("2024-01-01", periods=100, freq="h")
     values = history(100)
     kept = [i for i in range(100) if i != 50][::-1]
-    dated = [
+    dated: list[dict[str, Any]] = [
         {"id": 7, "timestamps": [str(hours[i]) for i in kept], "values": [values[i] for i in kept]},
         {"id": "7", "timestamps": [str(hour) for hour in hours], "values": values},
     ]
     gap = [*values[:50], None, *values[51:]]
-    plain = [{"id": 7, "start": "2024-01-01", "values": gap}, {"id": "7", "start": "2024-01-01", "values": values}]
+    plain: list[dict[str, Any]] = [
+        {"id": 7, "start": "2024-01-01", "values": gap},
+        {"id": "7", "start": "2024-01-01", "values": values},
+    ]
     assert ask(client, dated, horizon=3)["forecasts"] == ask(client, plain, horizon=3)["forecasts"]
 
 
@@ -110,7 +114,8 @@ def test_a_history_that_says_little_is_answered_with_a_warning(
 
 
 def test_covariates_that_are_not_used_are_told_for_their_series(client: httpx.Client) -> None:
-    series = [{"id": "a", "values": history(), "static": {"shop": 1}}, {"id": "b", "values": history()}]
+    told: dict[str, Any] = {"id": "a", "values": history(), "static": {"shop": 1}}
+    series = [told, {"id": "b", "values": history()}]
     first, second = ask(client, series)["forecasts"]
     assert first["warnings"] == ["'static' is not used by this model"]
     assert second["warnings"] == []
@@ -133,7 +138,7 @@ def written(table: pd.DataFrame, media_type: str) -> bytes:
     return sink.getvalue()
 
 
-def read(body: bytes, media_type: str) -> pd.DataFrame:
+def read(body: bytes, media_type: str) -> Any:
     if media_type == "text/csv":
         return pd.read_csv(io.BytesIO(body), parse_dates=["ds"])
     if media_type == PARQUET:

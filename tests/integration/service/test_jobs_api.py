@@ -193,6 +193,14 @@ def test_events_tell_every_step_until_the_end(client: httpx.Client, store: JobSt
     ]  # fmt: skip
 
 
+def test_a_number_that_json_does_not_know_is_null(client: httpx.Client, store: JobStore) -> None:
+    job = submit(client)
+    claimed = claim(store)
+    store.heartbeat(claimed.id, claimed.token, News(progress={"loss": float("nan")}))
+    assert client.get(f"/v1/training-jobs/{job['id']}").json()["progress"] == {"loss": None}
+    assert next(events(client, job["id"]))[1]["progress"] == {"loss": None}
+
+
 def test_events_of_a_job_that_has_ended_are_its_end(client: httpx.Client) -> None:
     job = submit(client)
     client.delete(f"/v1/training-jobs/{job['id']}")

@@ -15,7 +15,7 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_keys_are_shown_nowhere() -> None:
-    settings = ServiceSettings(api_keys="secret", _env_file=None)  # type: ignore[arg-type]
+    settings = ServiceSettings(api_keys="secret", _env_file=None)
     assert "secret" not in repr(settings) + settings.model_dump_json()
 
 
