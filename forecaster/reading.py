@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from forecaster.errors import InputError
 from forecaster.frequency import Frequency, IntArray
@@ -263,6 +264,24 @@ def _decode(batch: pa.RecordBatch) -> tuple[pa.DictionaryArray, npt.NDArray[Any]
 
 def _parse_ds(column: pa.Array, codes: pa.DictionaryArray) -> pa.Array:
     """Text to whole steps where all of it is that, otherwise to timestamps (ISO 8601)."""
+    parsed = _parse_fast(column)
+    return _parse_carefully(column, codes) if parsed is None else parsed
+
+
+def _parse_fast(column: pa.Array) -> pa.Array | None:
+    """Arrow's own parsers, a hundred times as fast; None where they refuse or the text has a zone or bare years."""
+    if pc.any(pc.match_substring_regex(column, r"^\d{4}$|T.*[Zz+-]| .*[Zz+-]")).as_py():
+        return None
+    for kind in (pa.int64(), pa.timestamp("us")):
+        try:
+            return column.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+    return None
+
+
+def _parse_carefully(column: pa.Array, codes: pa.DictionaryArray) -> pa.Array:
+    """Zones, bare years and other spellings; names what is no timestamp."""
     text = column.to_pandas()
     steps = pd.to_numeric(text, errors="coerce")
     years = text.str.fullmatch(r"\d{4}", na=False).all() and steps.between(1800, 2200).all()
@@ -295,6 +314,10 @@ def _numbers(batch: pa.RecordBatch, name: Any) -> FloatArray:
     """The `y` of a batch as float32, null as NaN."""
     column = batch.column("y")
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        try:
+            return _to_float32(column.cast(pa.float64()).to_numpy(zero_copy_only=False), name, "y")
+        except pa.ArrowInvalid:  # some cell is no number: find out which, or that it only says so in words
+            pass
         text = column.to_pandas()
         parsed = pd.to_numeric(text.replace("", None), errors="coerce")
         wrong = parsed.isna() & text.notna() & ~text.fillna("").str.strip().str.lower().isin(["", "nan", "null", "na"])

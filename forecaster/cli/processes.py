@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -80,10 +81,10 @@ class Processes:
             if process.poll() is not None:
                 raise Unavailable(self._ending(name))
 
-    def wait_for(self, url: str, seconds: float) -> None:
-        """Wait until a URL answers 200 while all processes live."""
+    def wait_for(self, url: str, seconds: float, said: str = "") -> None:
+        """Wait until a URL answers 200, and the answer matches `said`, while all processes live."""
         deadline = time.monotonic() + seconds
-        while not answers(url):
+        while not answers(url, said):
             self.check()
             if time.monotonic() > deadline:
                 raise Unavailable(f"{url} did not answer within {seconds:.0f} s; see the logs in {self.logs}")
@@ -108,11 +109,11 @@ class Processes:
         return f"{name} ended with code {self._running[name].returncode} (log: {self.logs / f'{name}.log'})"
 
 
-def answers(url: str) -> bool:
-    """Whether a URL on this machine answers 200."""
+def answers(url: str, said: str = "") -> bool:
+    """Whether a URL on this machine answers 200, with a body that matches `said`."""
     try:
         with urllib.request.urlopen(url, timeout=2) as response:
-            return bool(response.status == 200)
+            return bool(response.status == 200) and re.search(said, response.read().decode()) is not None
     except (urllib.error.URLError, OSError):
         return False
 

@@ -87,7 +87,7 @@ def up(
             os.environ.update(variables)
             _train_quickstart(StoreSettings())
             with stderr.status("waiting for the API to load the model"):
-                processes.wait_for(f"{address}/v1/models/{QUICKSTART}", 30)
+                processes.wait_for(f"{address}/healthz/ready", 30, rf'"{QUICKSTART}","version":\d')
         _welcome(address, tracking, settings, json)
         processes.watch(lambda text: stderr.print(text, markup=False))
 
