@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import Depends, FastAPI
+from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
@@ -29,7 +30,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         with running_parts(settings, metrics) as parts:
             yield {"parts": parts}
 
-    app = FastAPI(
+    app = FastAPIOffline(  # its pages come from here, not from a server on the internet
         title="Forecaster",
         summary="Probabilistic forecasts of time series",
         version=_version(),
