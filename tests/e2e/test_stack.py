@@ -185,6 +185,23 @@ def assert_agree(expected: pd.DataFrame, part: pd.DataFrame, by_http: dict[str, 
             np.testing.assert_allclose(entry["intervals"][level]["hi"], rows[f"hi-{level}"], rtol=1e-4)
 
 
+def test_the_latency_benchmark_runs_and_memory_stays_within_its_limit(stack: Stack, first: dict[str, Any]) -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "latency.py"
+    command = [
+        sys.executable,
+        str(script),
+        str(stack.client.base_url),
+        "--model",
+        "shops",
+        "--requests",
+        "80",
+        "--json",
+    ]
+    report = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
+    assert 0 < report["median_ms"] <= report["p95_ms"]
+    assert 100 < report["resident_mb"] <= 600
+
+
 def test_retraining_moves_the_champion_under_two_thousand_requests_and_none_fails(
     stack: Stack, first: dict[str, Any]
 ) -> None:
