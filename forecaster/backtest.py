@@ -5,21 +5,19 @@ Legend: N windows (a series at an origin), H horizon steps, Q quantiles.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from forecaster import metrics
-from forecaster.errors import InputError
+from forecaster.errors import ArtifactError, InputError
 from forecaster.forecast import interpolate
 from forecaster.frequency import IntArray
 from forecaster.panel import FloatArray, Panel
 from forecaster.predictor import ModelInfo, Predictor
 from forecaster.windows import gather_target
-
-PointForecaster = Callable[[FloatArray, IntArray, IntArray, int], FloatArray]
 
 _SHORTEST_HISTORY = 2
 SCORED_LEVELS = (80.0, 95.0)
@@ -87,8 +85,12 @@ def backtest_windows(
     found = found.take(np.flatnonzero(seen & ~np.isnan(truth).all(1)))
     if not len(found.series):
         needed = held_out_steps(windows, step, horizon) + _SHORTEST_HISTORY
+        longest = int(panel.lengths.max()) if panel.n_series else 0
         raise InputError(
-            "no series is long enough for a backtest", mend=f"give series of at least {needed} varying observed steps"
+            "no series is long enough for a backtest, or all are constant or repeat themselves exactly "
+            f"(the longest has {longest} steps)",
+            field="y",
+            mend=f"give series of at least {needed} varying observed steps, or ask for a shorter horizon",
         )
     return found
 
@@ -112,6 +114,8 @@ def score_quantiles(
     windows: BacktestWindows, grid: FloatArray, probabilities: Sequence[float], *, positive: bool
 ) -> Scores:
     """Measures of quantile forecasts [N, H, Q]: `mase, smape, sql, msis-95, coverage-80, coverage-95`."""
+    if not np.isfinite(grid).all():
+        raise ArtifactError("some of its forecasts are no finite numbers")
     truth, scale = windows.truth, windows.error_scale
     median = grid[:, :, list(probabilities).index(0.5)]
     scores = _point_scores(windows, median)

@@ -13,17 +13,21 @@ from forecaster.normalisation import fill
 from forecaster.panel import FloatArray
 from forecaster.windows import gather_context
 
+_CHUNK = 4096  # windows at once
 _SEASONS = 3  # seasons that are searched for an observed step of the same phase
 _LONGEST_THETA = 500  # steps that Theta is fitted on
 _LONGEST_THETA_SEASON = 168
 
 
 def seasonal_naive(values: FloatArray, begin: IntArray, origin: IntArray, horizon: int, season: int) -> FloatArray:
-    """[N, H] the last observed value of the same phase; the last observed value where there is none.
+    """[N, H] the last observed value of the same phase within three seasons; where there is none, of any phase.
 
     With a season of 1 this is the naive method.
     """
-    length = max(_SEASONS * season, 2 * season, 32)
+    if len(begin) > _CHUNK:
+        parts = [slice(low, low + _CHUNK) for low in range(0, len(begin), _CHUNK)]
+        return np.concatenate([seasonal_naive(values, begin[part], origin[part], horizon, season) for part in parts])
+    length = max(_SEASONS * season, 32)
     context = gather_context(torch.as_tensor(values), torch.as_tensor(begin), torch.as_tensor(origin), length)
     last = fill(*context, 1)[:, -1:]
     seasonal = fill(*context, season)[:, -season:]

@@ -15,9 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from forecaster.errors import InputError
+from forecaster.network import LARGEST_LOG
 from forecaster.panel import FloatArray
 
 Array = npt.NDArray[Any]
+_EDGE = 1e-4  # of the range: farther out no finite sample tells anything
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Forecast:
 
     def _id_column(self, horizon: int) -> pa.Array:
         whole = np.issubdtype(self.ids.dtype, np.integer)
-        names = pa.array(self.ids, pa.int64() if whole else pa.string())
+        names = pa.array(self.ids, pa.int64()) if whole else pa.array([str(name) for name in self.ids], pa.string())
         return names.take(pa.array(np.repeat(np.arange(len(self.ids)), horizon)))
 
     def _ds_column(self) -> pa.Array:
@@ -74,12 +76,13 @@ def level_probabilities(level: float) -> tuple[float, float]:
 
 
 def check_levels(levels: Sequence[float], quantiles: Sequence[float]) -> None:
-    """Raise InputError unless levels lie in (0, 100) and quantiles in (0, 1), each once."""
+    """Raise InputError unless levels lie within 100 and quantiles within 1, off their edges, and each once."""
     for field, values, top in (("level", levels, 100), ("quantiles", quantiles, 1)):
         for value in values:
-            if not 0 < value < top:
-                raise InputError(f"{value:g} is out of range", field=field, mend=f"give values between 0 and {top}")
-        if len(set(values)) != len(values):
+            if not top * _EDGE <= value <= top * (1 - _EDGE):
+                limits = f"{top * _EDGE:g} to {top * (1 - _EDGE):g}"
+                raise InputError(f"{value:g} is out of range", field=field, mend=f"give values from {limits}")
+        if len({f"{value:g}" for value in values}) != len(values):
             raise InputError("a value occurs twice", field=field, mend="give each once")
 
 
@@ -94,7 +97,7 @@ def interpolate(grid: FloatArray, known: Sequence[float], wanted: Sequence[float
     if not positive:
         return plain
     above = (grid > 0).all(-1, keepdims=True)
-    logged = np.exp(np.log(np.where(above, grid, 1)) @ weight)
+    logged = np.exp(np.minimum(np.log(np.where(above, grid, 1)) @ weight, LARGEST_LOG))
     return np.where(above, logged, plain).astype(np.float32)
 
 

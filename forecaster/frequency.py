@@ -25,7 +25,7 @@ _OLD_SPELLINGS = {
     "H": "h", "T": "min", "S": "s", "L": "ms", "U": "us", "M": "ME", "Q": "QE", "Y": "YE", "A": "YE",
     "AS": "YS", "BM": "ME", "BMS": "MS", "d": "D", "w": "W", "b": "B",
 }  # fmt: skip
-_NAME = re.compile(r"^\s*(\d*)\s*([A-Za-z]+)(-[A-Za-z]{3})?\s*$")
+_NAME = re.compile(r"^\s*(\d{0,6})\s*([A-Za-z]+)(-[A-Za-z]{3})?\s*$")
 _MONTHS = {"ME": 1, "MS": 1, "QE": 3, "QS": 3, "YE": 12, "YS": 12}
 _DAY_US = 86_400_000_000
 _LONGEST_SEASON = 1440
@@ -60,7 +60,7 @@ class Frequency:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 offset = pd.tseries.frequencies.to_offset(name)
-        except (ValueError, KeyError, FutureWarning, DeprecationWarning) as error:
+        except (ValueError, KeyError, OverflowError, FutureWarning, DeprecationWarning) as error:
             raise _unknown(text) from error
         if offset is None or offset.n < 1:
             raise _unknown(text)
@@ -98,6 +98,10 @@ class Frequency:
         first, last = month.astype("datetime64[D]"), (month + 1).astype("datetime64[D]") - 1
         wanted = first + (day - 1).astype("timedelta64[D]")
         return np.where(day == _MONTH_END, last, np.minimum(wanted, last)).astype("datetime64[us]")
+
+    def same_step(self, other: Frequency) -> bool:
+        """Whether a step is as long, whatever its name and phase."""
+        return (self.kind, self.step) == (other.kind, other.step)
 
     def keeps_wall_clock(self) -> bool:
         """Whether steps follow the calendar (days and longer) rather than elapsed time."""

@@ -24,7 +24,7 @@ from forecaster.settings import ModelSettings, NetworkSettings
 _CELLS: dict[str, type[nn.GRU] | type[nn.LSTM] | type[nn.RNN]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
 _POSITION_WIDTH = 16
 _FARTHEST = 50.0  # normalised values lie far inside; keeps one absurd value from overflowing
-_LARGEST_LOG = 80.0  # exp(80) = 5e34 is still a float32
+LARGEST_LOG = 80.0  # exp(80) = 5e34 is still a float32
 
 
 class SegmentNetwork(nn.Module):
@@ -162,7 +162,7 @@ class ForecastNetwork(nn.Module):
         quantiles = self.calibrate(self.transformed_quantiles(transformed, observed, logged))
         if self.settings.transform == "identity":
             return quantiles
-        return torch.where(logged[:, :, None], quantiles.clamp(max=_LARGEST_LOG).exp(), quantiles)
+        return torch.where(logged[:, :, None], quantiles.clamp(max=LARGEST_LOG).exp(), quantiles)
 
     def transform(
         self, values: Float[Tensor, "batch context"], observed: Bool[Tensor, "batch context"]
@@ -216,6 +216,8 @@ def _seasonal_naive_map(settings: NetworkSettings) -> Tensor:
         min(settings.season, settings.highway)
     ]
     shares = {within[0]: 1.0} if len(within) == 1 else {max(within): 0.7, min(within): 0.3}
+    if settings.season == 1:  # without a season the naive method repeats the last value
+        shares = {1: 1.0}
     steps = torch.arange(settings.horizon)
     for lag, share in shares.items():
         place = settings.highway + steps - lag * (steps // lag + 1)

@@ -16,7 +16,7 @@ from torch import Tensor
 from forecaster.errors import InputError
 from forecaster.forecast import Forecast, check_levels, interpolate, level_probabilities, mean_of_quantiles
 from forecaster.frequency import Frequency, IntArray
-from forecaster.network import ForecastNetwork
+from forecaster.network import LARGEST_LOG, ForecastNetwork
 from forecaster.panel import FloatArray, Panel
 from forecaster.settings import ModelSettings
 from forecaster.windows import Context, gather_context
@@ -24,6 +24,7 @@ from forecaster.windows import Context, gather_context
 LONGEST_HORIZON = 10_000
 _CHUNK = 1024  # windows in one pass: enough to fill the matrix products, small enough for any memory
 _FEW = 3
+_LAST_DAY = np.datetime64("9999-12-31", "us")
 
 
 class ModelInfo(BaseModel):
@@ -82,14 +83,16 @@ class Predictor:
         """
         steps = self._check(panel, horizon, levels, quantiles)
         begin, end = panel.offsets[:-1], panel.offsets[1:]
+        ds = self._future(panel, steps)
         grid = self.quantiles_at(panel.values, begin, end, steps)
         self._check_finite(panel, grid)
         wanted = list(dict.fromkeys([p for level in levels for p in level_probabilities(level)] + list(quantiles)))
         known = self.info.quantiles
         found = interpolate(grid, known, wanted, positive=self.info.settings.transform == "log")
+        self._check_finite(panel, found)
         return Forecast(
             ids=panel.ids,
-            ds=panel.future(steps),
+            ds=ds,
             zone=panel.zone,
             mean=mean_of_quantiles(grid, known),
             median=grid[:, :, known.index(0.5)],
@@ -138,7 +141,7 @@ class Predictor:
         if self.info.settings.transform == "log":
             positive = (block > 0).all(2, keepdim=True).all(1, keepdim=True) & (before > 0).all(2, keepdim=True)
             logged = _add_spread(_log(block, positive), _log(before, positive), middle)
-            return torch.where(positive, logged.exp(), _add_spread(block, before, middle))
+            return torch.where(positive, logged.clamp(max=LARGEST_LOG).exp(), _add_spread(block, before, middle))
         return _add_spread(block, before, middle)
 
     def _check(self, panel: Panel, horizon: int | None, levels: Sequence[float], quantiles: Sequence[float]) -> int:
@@ -146,7 +149,7 @@ class Predictor:
         if not 1 <= steps <= LONGEST_HORIZON:
             raise InputError(f"{steps} is out of range", field="horizon", mend=f"give 1 to {LONGEST_HORIZON} steps")
         check_levels(levels, quantiles)
-        if not panel.integer and (panel.freq.kind, panel.freq.step) != (self.freq.kind, self.freq.step):
+        if not panel.integer and not panel.freq.same_step(self.freq):
             raise InputError(
                 f"the data's frequency {panel.freq} is not the model's {self.freq}",
                 field="freq",
@@ -167,7 +170,17 @@ class Predictor:
                 mend="give more recent values",
             )
 
-    def _check_finite(self, panel: Panel, grid: FloatArray) -> None:
+    @staticmethod
+    def _future(panel: Panel, steps: int) -> np.ndarray[Any, Any]:
+        ds = panel.future(steps)
+        if not panel.integer and (ds > _LAST_DAY).any():
+            late = int(np.flatnonzero((ds > _LAST_DAY).any(1))[0])
+            mend = "give earlier timestamps or a shorter horizon"
+            raise InputError("the forecast goes beyond the year 9999", series=panel.ids[late], field="ds", mend=mend)
+        return ds
+
+    @staticmethod
+    def _check_finite(panel: Panel, grid: FloatArray) -> None:
         bad = ~np.isfinite(grid).all((1, 2))
         if bad.any():
             raise InputError(
@@ -190,6 +203,14 @@ class Predictor:
             warnings[index].append(f"only {recent[index]} observed values: the forecast rests on what is typical")
         for index in np.flatnonzero((recent >= _FEW) & _constant(panel)):
             warnings[index].append("the history is constant")
+        for index in np.flatnonzero(_coarse(panel)):
+            warnings[index].append(
+                "the values vary less than 32-bit numbers tell apart at this level, or are tiny: subtract or multiply "
+                "by a constant"
+            )
+        sparse = recent * 2 < np.minimum(panel.lengths, self.info.context)
+        for index in np.flatnonzero((recent >= _FEW) & sparse):
+            warnings[index].append(f"more than half of the recent steps are missing: is the frequency {self.freq}?")
         for index in np.flatnonzero(np.isnan(panel.values[panel.offsets[1:] - 1])):
             warnings[index].append("the last steps of the history are not observed")
         return warnings
@@ -211,11 +232,19 @@ def _add_spread(block: Tensor, before: Tensor, middle: int) -> Tensor:
     """Distances of `block` [B, H, Q] from its median, in quadrature with those of `before` [B, 1, Q]."""
     median = block[:, :, middle, None]
     own, earlier = block - median, before - before[:, :, middle, None]
-    return median + (own + earlier).sign() * (own.square() + earlier.square()).sqrt()
+    return median + (own + earlier).sign() * torch.hypot(own, earlier)  # hypot: squares may overflow
 
 
 def _log(x: Tensor, positive: Tensor) -> Tensor:
     return torch.where(positive, x, 1.0).log()
+
+
+def _coarse(panel: Panel) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """[N] where rounding to float32 may have eaten a good part of what varies."""
+    low = np.fmin.reduceat(panel.values, panel.offsets[:-1]).astype(np.float64)
+    high = np.fmax.reduceat(panel.values, panel.offsets[:-1]).astype(np.float64)
+    size = np.maximum(np.abs(low), np.abs(high))
+    return np.asarray(((high - low < 1e-5 * size) & (size > 2**24)) | ((size < 1e-15) & (size > 0)))
 
 
 def _constant(panel: Panel) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from forecaster.columns import LARGEST_STEP, decode, numbers, parse_timestamps, to_float32, wall_clock
 from forecaster.errors import InputError
 from forecaster.frequency import Frequency, IntArray
 from forecaster.panel import FloatArray, Panel
@@ -37,7 +37,7 @@ def read_panel(source: Any, freq: str | Frequency) -> Panel:
     opened = open_source(source)
     layout = _Layout(frequency)
     for batch in opened.batches():
-        layout.add(*_decode(batch))
+        layout.add(*decode(batch))
     if not layout.rows:
         raise InputError("the data holds no rows", mend="give at least one row of unique_id, ds, y")
     values, offsets = _place(opened, layout)
@@ -85,46 +85,25 @@ def _history(name: str, history: Any) -> FloatArray:
         raise InputError("a value is not a number", series=name, field="values", mend="give numbers or null") from error
     if array.ndim != 1:
         raise InputError("values are not a flat list", series=name, field="values", mend="give one number per step")
-    return _to_float32(array, lambda _: name, "values")
+    return to_float32(array, lambda _: name, "values")
 
 
 def _parse_starts(ids: Sequence[str], starts: Sequence[Any]) -> tuple[npt.NDArray[Any], str | None]:
     given = [1 if start is None else start for start in starts]
-    counts = [isinstance(start, (int, np.integer)) and not isinstance(start, bool) for start in given]
-    if all(counts):
+    counted = [isinstance(start, (int, np.integer)) and not isinstance(start, bool) for start in given]
+    if all(counted):
+        far = [row for row, start in enumerate(given) if abs(start) > LARGEST_STEP]
+        if far:
+            mend = "count from a later start"
+            raise InputError("the step is beyond 2**53", series=ids[far[0]], field="start", mend=mend)
         return np.asarray(given, np.int64), None
-    if any(counts) and not all(start is None or not isinstance(start, int) for start in starts):
-        raise InputError(
-            "some series start at a timestamp and some at a step",
-            series=ids[counts.index(True)],
-            field="start",
-            mend="use one or the other",
-        )
-    if any(counts):
-        raise InputError(
-            "the start is missing",
-            series=ids[counts.index(True)],
-            field="start",
-            mend="give the timestamp of the first value, as for the other series",
-        )
-    stamps = pd.to_datetime(pd.Series(given, dtype=object), errors="coerce", utc=True, format="ISO8601")
-    if stamps.isna().any():
-        bad = int(np.flatnonzero(stamps.isna())[0])
-        raise InputError(
-            f"{given[bad]!r} is not a timestamp",
-            series=ids[bad],
-            field="start",
-            mend="write it as 2024-01-31 or 2024-01-31T12:00:00",
-        )
-    zoned = any(_has_zone(start) for start in given)
-    return stamps.dt.tz_localize(None).to_numpy("datetime64[us]"), "UTC" if zoned else None
-
-
-def _has_zone(start: Any) -> bool:
-    if isinstance(start, datetime):
-        return start.tzinfo is not None
-    time_part = str(start)[10:]
-    return time_part.endswith("Z") or "+" in time_part or "-" in time_part
+    if any(counted):
+        row = counted.index(True)
+        problem = "the start is missing" if starts[row] is None else "some series start at a timestamp, some at a step"
+        raise InputError(problem, series=ids[row], field="start", mend="give each series a timestamp, or each a step")
+    text = pa.array([start.isoformat() if isinstance(start, datetime) else str(start) for start in given])
+    stamps, zone = parse_timestamps(text, lambda row: ids[row], "start")
+    return stamps, "UTC" if zone else None
 
 
 class _Layout:
@@ -163,8 +142,12 @@ class _Layout:
 
     def number(self, codes: pa.DictionaryArray) -> IntArray:
         """Series numbers of a batch's rows; new names get the next number."""
-        table = [self.index.setdefault(name, len(self.index)) for name in codes.dictionary.to_pylist()]
-        numbers: IntArray = np.asarray(table, np.int64)[codes.indices.to_numpy(zero_copy_only=False)]
+        used, place = np.unique(codes.indices.to_numpy(zero_copy_only=False), return_inverse=True)
+        by_appearance = np.argsort(np.unique(place, return_index=True)[1], kind="stable")
+        names = codes.dictionary.take(pa.array(used[by_appearance])).to_pylist()
+        table = np.empty(len(used), np.int64)
+        table[by_appearance] = [self.index.setdefault(name, len(self.index)) for name in names]
+        numbers: IntArray = table[place]
         return numbers
 
     def name(self, number: int) -> Any:
@@ -207,14 +190,18 @@ def _place(opened: Source, layout: _Layout) -> tuple[FloatArray, IntArray]:
     values = np.full(total, np.nan, np.float32)
     filled = np.zeros(total, bool)
     for batch in opened.batches():
-        codes, ds, zone = _decode(batch)
+        codes, ds, zone = decode(batch)
         series = layout.number(codes)
         ordinal, _ = layout.freq.to_grid(wall_clock(ds, zone, layout.freq))
         place = offsets[series] + ordinal - layout.first[series]
         _check_duplicates(place, filled, series, ds, layout)
         filled[place] = True
-        values[place] = _numbers(batch, lambda row, s=series: layout.name(int(s[row])))
+        values[place] = numbers(batch, partial(_name_of_row, layout, series))
     return values, offsets
+
+
+def _name_of_row(layout: _Layout, series: IntArray, row: int) -> Any:
+    return layout.name(int(series[row]))
 
 
 def _check_duplicates(
@@ -235,115 +222,6 @@ def _check_duplicates(
             field="ds",
             mend="keep one row for each unique_id and ds",
         )
-
-
-def _decode(batch: pa.RecordBatch) -> tuple[pa.DictionaryArray, npt.NDArray[Any], str | None]:
-    """A batch's ids (dictionary encoded), `ds` (int64 or datetime64[us]) and the zone of `ds`."""
-    ids = batch.column("unique_id")
-    if ids.null_count:
-        raise InputError("a row has no unique_id", field="unique_id", mend="name the series of every row")
-    codes = ids if pa.types.is_dictionary(ids.type) else ids.dictionary_encode()
-    column = batch.column("ds")
-    if column.null_count:
-        raise _bad_ds(codes, column, "the timestamp is missing")
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        column = _parse_ds(column, codes)
-    if pa.types.is_integer(column.type):
-        return codes, column.to_numpy(zero_copy_only=False).astype(np.int64), None
-    if pa.types.is_floating(column.type):
-        steps = column.to_numpy(zero_copy_only=False)
-        if not (np.isfinite(steps) & (steps == np.round(steps))).all():
-            raise InputError("a step is not a whole number", field="ds", mend="give timestamps or whole steps")
-        return codes, steps.astype(np.int64), None
-    if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
-        zone = getattr(column.type, "tz", None)
-        stamps = column.cast(pa.timestamp("us", zone), safe=False).to_numpy(zero_copy_only=False)
-        return codes, stamps.astype("datetime64[us]"), zone
-    raise InputError(f"ds has the type {column.type}", field="ds", mend="give timestamps or whole steps")
-
-
-def _parse_ds(column: pa.Array, codes: pa.DictionaryArray) -> pa.Array:
-    """Text to whole steps where all of it is that, otherwise to timestamps (ISO 8601)."""
-    parsed = _parse_fast(column)
-    return _parse_carefully(column, codes) if parsed is None else parsed
-
-
-def _parse_fast(column: pa.Array) -> pa.Array | None:
-    """Arrow's own parsers, a hundred times as fast; None where they refuse or the text has a zone or bare years."""
-    if pc.any(pc.match_substring_regex(column, r"^\d{4}$|T.*[Zz+-]| .*[Zz+-]")).as_py():
-        return None
-    for kind in (pa.int64(), pa.timestamp("us")):
-        try:
-            return column.cast(kind)
-        except pa.ArrowInvalid:
-            continue
-    return None
-
-
-def _parse_carefully(column: pa.Array, codes: pa.DictionaryArray) -> pa.Array:
-    """Zones, bare years and other spellings; names what is no timestamp."""
-    text = column.to_pandas()
-    steps = pd.to_numeric(text, errors="coerce")
-    years = text.str.fullmatch(r"\d{4}", na=False).all() and steps.between(1800, 2200).all()
-    if steps.notna().all() and not years and (steps == steps.round()).all():
-        return pa.array(steps.astype("int64"))
-    zoned = bool(text.str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", regex=True, na=False).any())
-    stamps = pd.to_datetime(text, errors="coerce", format="ISO8601", utc=zoned)
-    if stamps.isna().any():
-        row = int(np.flatnonzero(stamps.isna())[0])
-        raise _bad_ds(codes, column, f"{text.iloc[row]!r} is not a timestamp", row)
-    return pa.array(stamps)
-
-
-def _bad_ds(codes: pa.DictionaryArray, column: pa.Array, problem: str, row: int | None = None) -> InputError:
-    row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0]) if row is None else row
-    mend = "write it as 2024-01-31, 2024-01-31T12:00:00 or a whole step"
-    return InputError(problem, series=codes[row].as_py(), field="ds", mend=mend)
-
-
-def wall_clock(ds: npt.NDArray[Any], zone: str | None, freq: Frequency) -> npt.NDArray[Any]:
-    """UTC instants to local wall-clock time where steps follow the calendar; untouched otherwise."""
-    if zone is None or not freq.keeps_wall_clock():
-        return ds
-    local = pd.DatetimeIndex(ds).tz_localize("UTC").tz_convert(zone).tz_localize(None)
-    stamps: npt.NDArray[Any] = local.to_numpy("datetime64[us]")
-    return stamps
-
-
-def _numbers(batch: pa.RecordBatch, name: Any) -> FloatArray:
-    """The `y` of a batch as float32, null as NaN."""
-    column = batch.column("y")
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        try:
-            return _to_float32(column.cast(pa.float64()).to_numpy(zero_copy_only=False), name, "y")
-        except pa.ArrowInvalid:  # some cell is no number: find out which, or that it only says so in words
-            pass
-        text = column.to_pandas()
-        parsed = pd.to_numeric(text.replace("", None), errors="coerce")
-        wrong = parsed.isna() & text.notna() & ~text.fillna("").str.strip().str.lower().isin(["", "nan", "null", "na"])
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            raise InputError(f"{text.iloc[row]!r} is not a number", series=name(row), field="y", mend="give a number")
-        return _to_float32(parsed.to_numpy(np.float64), name, "y")
-    numeric = (pa.types.is_floating, pa.types.is_integer, pa.types.is_decimal, pa.types.is_null)
-    if not any(is_kind(column.type) for is_kind in numeric):
-        raise InputError(f"y has the type {column.type}", field="y", mend="give numbers")
-    return _to_float32(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), name, "y")
-
-
-def _to_float32(numbers: npt.NDArray[Any], name: Any, field: str) -> FloatArray:
-    with np.errstate(over="ignore"):
-        values = numbers.astype(np.float32)
-    infinite = np.isinf(values)
-    if infinite.any():
-        row = int(np.flatnonzero(infinite)[0])
-        raise InputError(
-            f"{numbers[row]} is infinite or beyond 3e38",
-            series=name(row),
-            field=field,
-            mend="give a finite number or null",
-        )
-    return values
 
 
 def _notes(opened: Source) -> tuple[str, ...]:

@@ -53,8 +53,8 @@ def _to_table(source: Any) -> pa.Table:
 
 
 def _open_table(table: pa.Table) -> Source:
-    table = _drop_pandas_index(table)
     _require_columns(table.column_names)
+    table = _drop_pandas_index(table)
     chosen = table.select(list(COLUMNS))
     return Source(table.column_names, lambda: iter(chosen.to_batches(max_chunksize=_BATCH_ROWS)))
 
@@ -117,8 +117,10 @@ def _read_arrow(path: str) -> pa.Table:
         data = file.read()
     opener = pa.ipc.open_file if data[:6] == b"ARROW1" else pa.ipc.open_stream
     try:
-        return opener(data).read_all()
-    except pa.ArrowException as error:
+        table = opener(data).read_all()
+        table.validate(full=True)  # its buffers' own offsets are not to be trusted: a false one ends the process
+        return table
+    except (pa.ArrowException, OSError, ValueError, LookupError) as error:
         raise InputError(f"{path} cannot be read ({_first_line(error)})", mend="write it as an Arrow stream") from error
 
 

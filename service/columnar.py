@@ -44,7 +44,8 @@ def parse(media_type: str, parameters: ForecastParameters, body: bytes) -> Quest
 def read_table(media_type: str, body: bytes) -> pa.Table:
     try:
         table = _READERS[media_type](body)
-    except pa.ArrowException as error:
+        table.validate(full=True)  # its buffers' own offsets are not to be trusted: a false one ends the process
+    except (pa.ArrowException, OSError, ValueError, LookupError) as error:
         reason = (str(error).strip().splitlines() or ["damaged"])[0][:200]
         raise InputError(f"the body cannot be read as {media_type}: {reason}") from error
     return table

@@ -28,19 +28,23 @@ class Verdict:
     champion: dict[str, float] | None = None
 
 
-def judge(client: MlflowClient, name: str, score: float, windows: BacktestWindows, policy: Promotion) -> Verdict:
+def judge(
+    client: MlflowClient, name: str, run_id: str, score: float, windows: BacktestWindows, policy: Promotion
+) -> Verdict:
     """Compare the new model's score with the champion's on the same windows; lower is better."""
     if policy == "never":
         return Verdict(False, "not promoted: promotion was switched off for this run")
     champion = champion_of(client, name)
     if champion is None:
         return Verdict(True, "promoted: there was no champion before")
+    if champion.run_id == run_id:  # an earlier attempt at this job was ended just after its promotion
+        return Verdict(True, champion.description or "promoted")
     try:
-        scores = _score_champion(champion, windows)
+        scores, caveat = _score_champion(champion, windows)
     except ArtifactError as error:
         return Verdict(policy == "always", f"the champion, version {champion.version}, could not be judged: {error}")
     rival = scores[MEASURE]
-    comparison = f"scaled quantile loss {score:.4f} against {rival:.4f} of version {champion.version}"
+    comparison = f"scaled quantile loss {score:.4f} against {rival:.4f} of version {champion.version}{caveat}"
     if policy == "always":
         return Verdict(True, f"promoted as asked: {comparison}", scores)
     if score < rival:
@@ -58,19 +62,25 @@ def settle(client: MlflowClient, name: str, version: int, verdict: Verdict) -> N
     logger.info("%s version %d: %s", name, version, verdict.reason)
 
 
-def _score_champion(champion: ModelVersion, windows: BacktestWindows) -> dict[str, float]:
+def _score_champion(champion: ModelVersion, windows: BacktestWindows) -> tuple[dict[str, float], str]:
+    """The champion's scores, and what should be known of them.
+
+    Where it has seen steps that these windows forecast, the weights of its fit that held out its end are judged. It is
+    calibrated as the new model is: on the other half of the series.
+    """
     with tempfile.TemporaryDirectory() as directory:
         folder = download(champion, Path(directory))
-        served = load_artifact(folder)
-        if not has_seen(served.info, windows):
-            return evaluate(served, windows).metrics
-        return _score_held_out(folder, windows)
-
-
-def _score_held_out(folder: Path, windows: BacktestWindows) -> dict[str, float]:
-    """The champion's fit that held out its end, calibrated as the new model is: on the other half of the series."""
-    predictor = load_artifact(folder, backtest=True)
+        predictor = load_artifact(folder)
+        if not predictor.freq.same_step(windows.panel.freq):
+            raise ArtifactError(f"it forecasts at {predictor.freq}, this data is at {windows.panel.freq}")
+        caveat = ""
+        if has_seen(predictor.info, windows):
+            held_out = int(predictor.info.data.get("held_out", 0))
+            caveat = ", which has seen some of these steps" if has_seen(predictor.info, windows, held_out) else ""
+            predictor = load_artifact(folder, backtest=True)
+    if predictor.info.horizon != windows.horizon:  # rolled forward or cut: its own calibration is all there is
+        return evaluate(predictor, windows).metrics, caveat
     predictor.network.calibration.fill_(1.0)
-    grid = cross_calibrated(predictor, windows)
     settings = predictor.info.settings
-    return score_quantiles(windows, grid, settings.quantiles, positive=settings.transform == "log").metrics
+    grid = cross_calibrated(predictor, windows)
+    return score_quantiles(windows, grid, settings.quantiles, positive=settings.transform == "log").metrics, caveat

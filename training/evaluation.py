@@ -21,6 +21,8 @@ from forecaster.predictor import Predictor
 from training.calibration import calibration_factors
 from training.settings import TrainingSettings
 
+_MOST_NUMBERS = 20_000_000  # of quantiles that are held at once
+_FEWEST_WINDOWS = 200
 _MOST_WINDOWS = 10_000  # enough for any mean; keeps the memory of the quantiles bounded
 
 
@@ -47,6 +49,9 @@ class Evaluation:
 def training_backtest(panel: Panel, settings: TrainingSettings, longest: int = _MOST_WINDOWS) -> BacktestWindows:
     """The windows on which this run, its baselines and the present champion are compared."""
     plan = settings.backtest
+    longest = min(
+        longest, max(_FEWEST_WINDOWS, _MOST_NUMBERS // (settings.model.horizon * len(settings.model.quantiles)))
+    )
     return backtest_windows(
         panel,
         horizon=settings.model.horizon,
@@ -72,8 +77,8 @@ def cross_calibrated(predictor: Predictor, windows: BacktestWindows) -> FloatArr
 
     The predictor's network must not be calibrated.
     """
-    half = windows.series % 2 == 0
-    if half.all() or not half.any():  # a single series: two halves of its origins would overlap, so none is made
+    half = np.unique(windows.series, return_inverse=True)[1] % 2 == 0
+    if half.all():  # a single series: two halves of its origins would overlap, so it is judged uncalibrated
         return forecast_windows(predictor, windows)
     quantiles = np.empty((len(half), windows.horizon, len(predictor.info.quantiles)), np.float32)
     network = predictor.network

@@ -5,18 +5,22 @@ The network sees batches that were gathered on its device; nothing is moved or c
 
 from __future__ import annotations
 
+import json
 import logging
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from forecaster.errors import TrainingError
@@ -25,6 +29,7 @@ from training.loss import ForecastLoss
 from training.sampling import Batch, BatchStream, TrainingWindows
 from training.settings import FitSettings
 
+_FINISHED = "finished.safetensors"
 EPOCHS = 20  # parts that the step budget is cut into, for progress and checkpoints
 
 
@@ -123,9 +128,11 @@ def fit(
     checkpoint: a directory in which an interrupted fit is resumed, bit for bit on the same machine
     A fit that diverges is begun again once, at a quarter of the learning rate.
     """
+    if checkpoint and (done := _finished(network, checkpoint)):
+        return done
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     try:
-        return _fit(network, windows, loss, settings, observer, checkpoint)
+        return _keep(_fit(network, windows, loss, settings, observer, checkpoint), network, checkpoint)
     except _Diverged:
         logging.getLogger(__name__).warning(
             "training diverged: starting again at a learning rate of %g", settings.learning_rate / 4
@@ -135,9 +142,31 @@ def fit(
         if checkpoint:
             _forget(checkpoint)
     try:
-        return _fit(network, windows, loss, calmer, observer, checkpoint)
+        return _keep(_fit(network, windows, loss, calmer, observer, checkpoint), network, checkpoint)
     except _Diverged as error:
         raise TrainingError("training diverged twice: the loss is not a number; lower fit.learning_rate") from error
+
+
+def _keep(result: FitResult, network: ForecastNetwork, checkpoint: Path | None) -> FitResult:
+    """Write a finished fit's weights beside its checkpoints: a run that is begun again takes them as they are."""
+    if checkpoint:
+        checkpoint.mkdir(parents=True, exist_ok=True)
+        aside = checkpoint / ".finished"
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+        save_file(weights, aside, {"result": json.dumps(asdict(result))})
+        os.replace(aside, checkpoint / _FINISHED)
+    return result
+
+
+def _finished(network: ForecastNetwork, checkpoint: Path) -> FitResult | None:
+    path = checkpoint / _FINISHED
+    if not path.exists():
+        return None
+    with safe_open(path, "pt") as file:
+        result = FitResult(**json.loads(file.metadata()["result"]))
+    network.load_state_dict(load_file(path))
+    network.eval()
+    return result
 
 
 def _fit(
@@ -173,7 +202,9 @@ def _fit(
 def _callbacks(settings: FitSettings, checkpoint: Path | None) -> list[Callback]:
     callbacks: list[Callback] = []
     if settings.average_decay:
-        callbacks.append(EMAWeightAveraging(decay=settings.average_decay))
+        # A short fit is averaged over its last tenth: a longer memory would keep its first weights.
+        decay = min(settings.average_decay, max(0.0, 1 - 10 / settings.steps))
+        callbacks.append(EMAWeightAveraging(decay=decay))
     if checkpoint:
         callbacks.append(
             ModelCheckpoint(checkpoint, filename="last", save_top_k=1, every_n_epochs=1, enable_version_counter=False)

@@ -11,7 +11,7 @@ import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 from mlflow.models import Model, ModelSignature
-from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import AnyType, ColSpec, ParamSchema, ParamSpec, Schema
 
 from forecaster.panel import Panel
 
@@ -32,11 +32,13 @@ def save_model(path: str, mlflow_model: Model, *, directory: Path, signature: Mo
     shutil.copytree(directory, path, dirs_exist_ok=True)
 
 
-def signature_of(panel: Panel) -> ModelSignature:
-    """Columns as the training data has them; parameters horizon (0: as trained), level and quantile."""
-    names = "long" if np.issubdtype(panel.ids.dtype, np.integer) else "string"
-    steps = "long" if panel.integer else "datetime"
-    inputs = Schema([ColSpec(names, "unique_id"), ColSpec(steps, "ds"), ColSpec("double", "y")])
+def signature_of() -> ModelSignature:
+    """The columns of long data; parameters horizon (0: as trained), level and quantile.
+
+    Columns have any type: MLflow would refuse whole numbers for a double, or text for a timestamp, while the reader
+    takes both and names the series and the mend where it cannot.
+    """
+    inputs = Schema([ColSpec(AnyType(), name) for name in ("unique_id", "ds", "y")])
     params = ParamSchema(
         [
             ParamSpec("horizon", "long", 0),

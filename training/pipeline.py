@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,8 +21,9 @@ import pyarrow as pa
 from torch import Tensor
 
 from forecaster.artifact import load_artifact, save_artifact
-from forecaster.backtest import held_out_steps
+from forecaster.backtest import BacktestWindows, has_seen, held_out_steps
 from forecaster.errors import InputError
+from forecaster.frequency import Frequency
 from forecaster.network import ForecastNetwork
 from forecaster.panel import Panel
 from forecaster.predictor import ModelInfo, Predictor
@@ -50,7 +52,17 @@ class _Start:
 
     held_out: Mapping[str, Tensor] | None = None
     final: Mapping[str, Tensor] | None = None
-    model: ModelSettings | None = None
+    info: ModelInfo | None = None
+
+    @property
+    def model(self) -> ModelSettings | None:
+        return self.info.settings if self.info else None
+
+    def unseen(self, windows: BacktestWindows) -> Mapping[str, Tensor] | None:
+        """The weights for the judged fit, unless they have seen steps that it is judged on."""
+        if self.info is None or has_seen(self.info, windows, int(self.info.data.get("held_out", 0))):
+            return None
+        return self.held_out
 
 
 def train(
@@ -72,9 +84,10 @@ def train(
     for note in panel.notes:
         reporter.note(note)
     profile = profile_panel(panel)
+    plan = _plan(request, panel, profile, _Start())  # what is wrong with the settings is told before a run begins
     with tracked_run(request, settings) as run, _workspace(request) as work:
         start = _warm_start(run, request, work)
-        plan = _plan(request, panel, profile, start)
+        plan = _plan(request, panel, profile, start) if request.warm_start else plan
         reporter.plan(len(plan.model.members))
         digest = publishing.panel_digest(panel)
         run.params({**plan.model_dump(mode="json"), "warm_start": request.warm_start, "promote": request.promote})
@@ -116,9 +129,23 @@ def _plan(request: TrainRequest, panel: Panel, profile: Profile, start: _Start) 
                 field="warm_start",
                 mend="use the same horizon or start afresh",
             )
+        if not Frequency.parse(start.model.freq).same_step(panel.freq):
+            raise InputError(
+                f"{request.warm_start} was trained at {start.model.freq}, not {panel.freq}",
+                field="warm_start",
+                mend="start afresh",
+            )
         calmer = plan.fit.model_copy(update={"learning_rate": plan.fit.learning_rate * _WARM_RATE})
         plan = plan.model_copy(update={"model": start.model, "fit": calmer})
-    return override(plan, request.changes)
+    changed = override(plan, request.changes)
+    if changed.model.horizon != request.horizon or not Frequency.parse(changed.model.freq).same_step(panel.freq):
+        raise InputError(
+            f"the settings say {changed.model.horizon} steps of {changed.model.freq}, the request {request.horizon} of "
+            f"{panel.freq}",
+            field="settings",
+            mend="leave horizon and freq out of the settings",
+        )
+    return changed
 
 
 def _warm_start(run: Run, request: TrainRequest, work: Path) -> _Start:
@@ -129,7 +156,7 @@ def _warm_start(run: Run, request: TrainRequest, work: Path) -> _Start:
         directory = download(version, Path(folder))
         final = load_artifact(directory)
         held_out = load_artifact(directory, backtest=True)
-    return _Start(held_out.network.state_dict(), final.network.state_dict(), final.info.settings)
+    return _Start(held_out.network.state_dict(), final.network.state_dict(), final.info)
 
 
 def _make(
@@ -150,7 +177,7 @@ def _make(
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     info = ModelInfo(name=request.name, settings=plan.model, created_at=now, data=data)
 
-    judged, _ = _fit(panel, plan, held_out, start.held_out, "backtest fit", work, run, reporter)
+    judged, _ = _fit(panel, plan, held_out, start.unseen(windows), "backtest fit", work, run, reporter)
     reporter.stage("backtest")
     evaluation = evaluate_training(Predictor(judged, info), windows, plan)
     publishing.log_evaluation(run, evaluation)
@@ -213,7 +240,7 @@ def _publish(
     run.metrics({"windows_per_second": made.fitted.windows_per_second, "fit_seconds": made.fitted.seconds})
     evaluation = made.evaluation
     score = evaluation.scores.metrics[champion.MEASURE]
-    verdict = champion.judge(run.client, request.name, score, evaluation.windows, request.promote)
+    verdict = champion.judge(run.client, request.name, run.run_id, score, evaluation.windows, request.promote)
     version = publishing.register(run, request, made.directory, panel)
     champion.settle(run.client, request.name, version, verdict)
     run.tag("forecaster.verdict", verdict.reason)
@@ -224,8 +251,10 @@ def _publish(
 def _workspace(request: TrainRequest) -> Iterator[Path]:
     """Where checkpoints lie: the job's own directory, which outlives a crash, or a temporary one."""
     if request.work is not None:
-        request.work.mkdir(parents=True, exist_ok=True)
-        yield request.work
+        work = request.work / "work"
+        work.mkdir(parents=True, exist_ok=True)
+        yield work
+        shutil.rmtree(work)  # published: nothing here is needed again
         return
     with tempfile.TemporaryDirectory(prefix="forecaster-") as folder:
         yield Path(folder)

@@ -98,7 +98,7 @@ def register(run: Run, request: TrainRequest, directory: Path, panel: Panel) -> 
         run_id=run.run_id,
         registered_model_name=request.name,
         directory=directory,
-        signature=flavor.signature_of(panel),
+        signature=flavor.signature_of(),
         input_example=flavor.made_up_example(panel),
     )
     version = int(info.registered_model_version)

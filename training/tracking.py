@@ -72,7 +72,8 @@ class Run:
 
 def connect(settings: StoreSettings) -> MlflowClient:
     """A client of the tracking server or the embedded database; fails soon when a server does not answer."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     if settings.tracking_uri.startswith("sqlite:///"):
         settings.home.mkdir(parents=True, exist_ok=True)
@@ -99,8 +100,11 @@ def tracked_run(request: TrainRequest, settings: StoreSettings) -> Iterator[Run]
         tags=_tags(request),
         log_system_metrics=True,
     )
-    with active:
-        yield Run(client, active.info.run_id)
+    try:
+        with active:
+            yield Run(client, active.info.run_id)
+    except MlflowException as error:
+        raise Unavailable(f"the MLflow server failed during the run: {first_line(error)}") from error
 
 
 def _experiment(client: MlflowClient, name: str, settings: StoreSettings) -> str:
@@ -164,4 +168,5 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, at most 300 characters."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line.partition(" with exception ")[0].partition(": HTTPConnectionPool")[0][:300]

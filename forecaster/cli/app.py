@@ -42,3 +42,6 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone
         sys.exit(1)
+    except OSError as error:  # a file that may not be read or written
+        sys.stderr.write(f"forecaster: {error}\n")
+        sys.exit(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from forecaster.forecast import Forecast
 
 _SHOWN_ROWS = 12
+_MOST_NUMBERS, _FEWEST_WINDOWS = 50_000_000, 1000  # of a backtest's quantiles, held at once; of its windows
 _SHOWN_WARNINGS = 5
 
 
@@ -35,7 +38,7 @@ def predict(
     prepare(json)
     writer = _writer(out)
     levels = level if level is not None else ([] if quantile else [80.0])
-    with options_model(model) as (predictor, version):
+    with _loaded(model) as (predictor, version):
         from forecaster.reading import read_panel
 
         panel = read_panel(data, predictor.freq)
@@ -55,7 +58,7 @@ def predict(
 def backtest(
     data: options.Data,
     model: options.Model,
-    windows: Annotated[int, typer.Option("--windows", help="Origins per series.", min=1)] = 3,
+    windows: Annotated[int, typer.Option("--windows", help="Origins per series.", min=1, max=100_000)] = 3,
     step: Annotated[
         int | None, typer.Option("--step", help="Steps between origins; the horizon when not given.")
     ] = None,
@@ -64,8 +67,8 @@ def backtest(
 ) -> None:
     """Evaluate a model at several past origins of DATA, against the naive methods."""
     prepare(json)
-    if step is not None and step < 1:
-        raise InputError(f"{step} is out of range", field="step", mend="give at least one step")
+    if step is not None and not 1 <= step <= 1_000_000:
+        raise InputError(f"{step} is out of range", field="step", mend="give 1 to 1000000 steps")
     from forecaster.backtest import backtest_windows, evaluate, has_seen, score_points
     from forecaster.baselines import seasonal_naive
     from forecaster.cli.loading import model_directory
@@ -81,7 +84,14 @@ def backtest(
         if not 1 <= steps <= LONGEST_HORIZON:
             raise InputError(f"{steps} is out of range", field="horizon", mend=f"give 1 to {LONGEST_HORIZON} steps")
         panel = read_panel(data, info.freq)
-        found = backtest_windows(panel, horizon=steps, windows=windows, step=step or steps, season=info.season)
+        found = backtest_windows(
+            panel,
+            horizon=steps,
+            windows=windows,
+            step=step or steps,
+            season=info.season,
+            most=max(_FEWEST_WINDOWS, _MOST_NUMBERS // (steps * len(info.quantiles))),
+        )
         seen = has_seen(info, found) and (directory / BACKTEST).exists()
         predictor = load_artifact(directory, backtest=True) if seen else served
     scores = evaluate(predictor, found)
@@ -118,22 +128,14 @@ def backtest(
     )
 
 
-class options_model:
+@contextmanager
+def _loaded(reference: str) -> Iterator[tuple[Any, dict[str, Any]]]:
     """A predictor by reference, with what is registered about it."""
+    from forecaster.artifact import load_artifact
+    from forecaster.cli.loading import model_directory
 
-    def __init__(self, reference: str) -> None:
-        from forecaster.cli.loading import model_directory
-
-        self._directory = model_directory(reference)
-
-    def __enter__(self) -> tuple[Any, dict[str, Any]]:
-        from forecaster.artifact import load_artifact
-
-        directory, version = self._directory.__enter__()
-        return load_artifact(directory), version
-
-    def __exit__(self, *error: Any) -> None:
-        self._directory.__exit__(*error)
+    with model_directory(reference) as (directory, version):
+        yield load_artifact(directory), version
 
 
 def _writer(out: Path | None) -> Any:

@@ -23,6 +23,7 @@ def registry() -> Iterator[MlflowClient]:
     """A client of the registry; one that does not answer is told in one line."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     with contextlib.redirect_stdout(sys.stderr):
         import logging
@@ -41,7 +42,7 @@ def registry() -> Iterator[MlflowClient]:
         try:
             yield mlflow.MlflowClient(settings.tracking_uri)
         except MlflowException as error:
-            reason = (str(error).strip().splitlines() or [""])[0][:200]
+            reason = (str(error).strip().splitlines() or [""])[0].partition(" with exception ")[0][:200]
             raise Unavailable(f"the registry at {_without_password(settings)} does not answer: {reason}") from error
 
 

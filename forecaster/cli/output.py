@@ -24,10 +24,17 @@ stdout = Console(highlight=False)
 def prepare(as_json: bool) -> None:
     """Logs of warnings and worse go to stderr; libraries keep to one thread unless told otherwise."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(message)s")
-    # Two threads in one operation are many times slower than one on a busy machine; processes scale instead.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    set_environment()
     if as_json:
         stdout.quiet = True
+
+
+def set_environment() -> None:
+    """What libraries of this process and of its children read; a variable that is set already is left as it is."""
+    # Two threads in one operation are many times slower than one on a busy machine; processes scale instead.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
 def emit(document: Any) -> None:
@@ -51,7 +58,8 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for position, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[position], (int, float)) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        # An id is copied by a person, so it is never broken.
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=column == "id")
     for row in rows:
         table.add_row(*(figure(cell) for cell in row))
     stdout.print(table)

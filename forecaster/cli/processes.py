@@ -22,7 +22,8 @@ from forecaster.errors import Conflict, Unavailable
 _GRACE_SECONDS = 12.0
 _POLL_SECONDS = 0.1
 _WATCH_SECONDS = 0.5
-_SHORTEST_LIFE_SECONDS = 10.0  # what dies sooner than this would only die again
+_SHORTEST_LIFE_SECONDS = 10.0
+_MOST_EARLY_ENDS = 10  # what dies so often so soon would only die again
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Processes:
         self.logs = logs
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._programs: dict[str, tuple[Program, float]] = {}
+        self._early_ends: dict[str, int] = {}
 
     def __enter__(self) -> Processes:
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -100,9 +102,12 @@ class Processes:
 
     def _revive(self, name: str, tell: Callable[[str], None]) -> None:
         program, began = self._programs[name]
-        if time.monotonic() - began < _SHORTEST_LIFE_SECONDS:
+        early = time.monotonic() - began < _SHORTEST_LIFE_SECONDS
+        self._early_ends[name] = self._early_ends.get(name, 0) + 1 if early else 0
+        if self._early_ends[name] > _MOST_EARLY_ENDS:
             raise Unavailable(self._ending(name))
         tell(f"{self._ending(name)}; starting it again")
+        time.sleep(self._early_ends[name])  # longer each time, for what it needs to come back
         self.start(program)
 
     def _ending(self, name: str) -> str:

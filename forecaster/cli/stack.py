@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from forecaster.cli.output import Json, emit, prepare, stderr, stdout
+from forecaster.cli.output import Json, emit, prepare, set_environment, stderr, stdout
 from forecaster.cli.processes import Processes, Program, python, require_free
 from forecaster.errors import TrainingError
 
@@ -71,7 +71,7 @@ def up(
     own_mlflow = settings.tracking_uri.startswith("sqlite:")
     tracking = f"http://127.0.0.1:{mlflow_port}" if own_mlflow else settings.tracking_uri
     variables = {**settings.environment(), "MLFLOW_TRACKING_URI": tracking, "FORECASTER_HOST": host}
-    variables |= {"FORECASTER_PORT": str(port), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    variables["FORECASTER_PORT"] = str(port)
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
     with Processes(settings.logs_dir) as processes:
         if own_mlflow:
@@ -169,7 +169,7 @@ def _train_quickstart(settings: StoreSettings) -> bool:
 
 def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     """Run the API alone."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    set_environment()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     from service.server import run
     from service.settings import ServiceSettings
@@ -179,7 +179,7 @@ def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
 
 def worker() -> None:
     """Run a worker alone: it takes training jobs from the queue, one at a time."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    set_environment()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     from forecaster.store.settings import StoreSettings
     from training.worker import run_worker

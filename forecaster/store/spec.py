@@ -31,7 +31,21 @@ DatasetReference = Annotated[str, StringConstraints(pattern=f"^{_NAME}(@{_DIGEST
 ModelReference = Annotated[str, StringConstraints(pattern=f"^{_NAME}(@{_NAME}|/[0-9]{{1,9}})?$")]
 SettingName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$", max_length=128)]
 Freq = Annotated[str, StringConstraints(max_length=32), AfterValidator(_known)]
-Scalar = bool | int | float | str | None
+
+
+def _storable(text: str) -> str:
+    """Databases keep neither half a surrogate pair nor NUL."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("the text is not valid Unicode") from error
+    if "\0" in text:
+        raise ValueError("the text holds a NUL character")
+    return text
+
+
+Text = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_storable)]
+Scalar = bool | int | float | Text | None
 
 
 class JobSpec(BaseModel):
@@ -48,7 +62,7 @@ class JobSpec(BaseModel):
     freq: Freq
     """What one step of `ds` is, as pandas writes it."""
 
-    horizon: int = Field(ge=1)
+    horizon: int = Field(ge=1, le=10_000, strict=True)
     """Steps to forecast."""
 
     preset: Literal["fast", "balanced", "best"] = "balanced"
@@ -63,6 +77,6 @@ class JobSpec(BaseModel):
     promote: Literal["if-better", "always", "never"] = "if-better"
     """When the new version becomes the champion."""
 
-    seed: int = Field(default=0, ge=0, lt=2**32)
+    seed: int = Field(default=1, ge=0, lt=2**32)
 
     started_by: Literal["cli", "api", "schedule"] = "api"

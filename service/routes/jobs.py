@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from forecaster.errors import InputError, NotFound, Unavailable
 from forecaster.store.jobs import Job, Status
-from forecaster.store.spec import JobSpec
+from forecaster.store.spec import JobSpec, Name
 from service.media import JSON_BODY
 from service.state import Needs
 
@@ -35,10 +35,12 @@ class JobsOut(BaseModel):
 @router.post("", status_code=202, dependencies=[JSON_BODY], summary="Queue a training job")
 def submit(parts: Needs, spec: JobSpec, response: Response, idempotency_key: _Key = None) -> Job:
     try:
-        parts.datasets.get(spec.dataset)
+        stored = parts.datasets.get(spec.dataset)
     except NotFound as error:
         raise InputError(str(error), field="dataset", mend=f"PUT it to /v1/datasets/{spec.dataset} first") from error
-    job = parts.jobs.submit(spec.model_copy(update={"started_by": "api"}), idempotency_key)
+    # The version is pinned now: an attempt that resumes must not find other data.
+    pinned = spec.model_copy(update={"started_by": "api", "dataset": stored.reference})
+    job = parts.jobs.submit(pinned, idempotency_key)
     response.headers["Location"] = f"/v1/training-jobs/{job.id}"
     return job
 
@@ -48,7 +50,7 @@ def list_jobs(
     parts: Needs,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     status: Status | None = None,
-    model: str | None = None,
+    model: Name | None = None,
     before: Annotated[str | None, Query(description="The last id of the page before.")] = None,
 ) -> JobsOut:
     return JobsOut(jobs=list(parts.jobs.list(limit=limit, status=status, model=model, before=before)))

@@ -160,6 +160,30 @@ def test_a_training_that_cannot_be_leaves_the_champion_and_says_why(
     assert champion_of(client, "weather").version == before.version
 
 
+def test_a_model_is_retrained_for_another_horizon(first: TrainResult, settings: StoreSettings) -> None:
+    for horizon in (12, 36):
+        found = train(request("other-horizon", horizon=horizon), settings)
+        assert np.isfinite(found.metrics["sql"])
+    assert found.champion is not None
+    assert np.isfinite(found.champion["sql"])
+
+
+def test_the_request_and_the_settings_may_not_contradict_each_other(
+    first: TrainResult, settings: StoreSettings
+) -> None:
+    with pytest.raises(InputError, match="the settings say 12 steps of h"):
+        train(request(changes={"network.horizon": 12}), settings)
+
+
+def test_whole_numbers_and_text_are_forecast_through_mlflow_too(first: TrainResult, settings: StoreSettings) -> None:
+    import pandas as pd
+
+    stamps = pd.date_range("2024-01-01", periods=60, freq="h").astype(str)
+    frame = pd.DataFrame({"unique_id": "a", "ds": stamps, "y": range(60)})
+    found = mlflow.pyfunc.load_model("models:/weather/1").predict(frame, params={"horizon": 2})
+    assert found["ds"].tolist() == [pd.Timestamp("2024-01-03 12:00"), pd.Timestamp("2024-01-03 13:00")]
+
+
 def test_an_attempt_that_has_lost_its_lease_publishes_nothing(first: TrainResult, settings: StoreSettings) -> None:
     def lost() -> None:
         raise TrainingError("this attempt is no longer the current one")

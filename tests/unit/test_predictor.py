@@ -106,6 +106,7 @@ def test_a_history_without_values_is_refused_by_name(predictor: Predictor, histo
         ({"horizon": 0}, "horizon"), ({"horizon": -3}, "horizon"), ({"horizon": 10**6}, "horizon"),
         ({"levels": [0]}, "level"), ({"levels": [100]}, "level"), ({"levels": [float("nan")]}, "level"),
         ({"levels": [80, 80]}, "level"), ({"quantiles": [1.0]}, "quantiles"),
+        ({"levels": [99.9999999]}, "level"), ({"levels": [80, 80.0000001]}, "level"),
     ],
 )  # fmt: skip
 def test_arguments_out_of_range_are_refused(predictor: Predictor, arguments: dict, field: str) -> None:

@@ -86,6 +86,16 @@ def test_a_zone_is_an_instant_by_the_hour_and_a_wall_clock_by_the_day() -> None:
     assert hourly.zone == "UTC"
 
 
+def test_a_category_without_rows_is_no_series() -> None:
+    frame = FRAME.astype({"unique_id": "category"})
+    assert list(read_panel(frame[frame.unique_id == "a"], "D").ids) == ["a"]
+
+
+def test_text_of_polars_is_read_as_any_text() -> None:
+    frame = pl.DataFrame({"unique_id": ["a", "a"], "ds": ["2024-01-01", "2024-01-03"], "y": ["1", "2.5"]})
+    np.testing.assert_array_equal(read_panel(frame, "D").values, np.array([1, np.nan, 2.5], np.float32))
+
+
 def test_columns_that_are_not_used_are_told() -> None:
     assert read_panel(FRAME.assign(price=1.0), "D").notes == ("column 'price' is not used by this model",)
 
@@ -109,6 +119,11 @@ def rows(**changes: Any) -> pd.DataFrame:
         (rows(unique_id=["a", None]), ["'unique_id'", "no unique_id"]),
         (rows().iloc[:0], ["no rows"]),
         (rows(ds=[1.5, 2.0]), ["'ds'", "whole"]),
+        (rows(ds=[20240131, 20240201]), ["'a'", "'ds'", "looks like a date"]),
+        (rows(ds=["20240131", "20240201"]), ["'a'", "'ds'", "looks like a date"]),
+        (rows(ds=[202401, 202402]), ["'a'", "'ds'", "looks like a date"]),
+        (rows(ds=[1, 2**60]), ["'a'", "'ds'", "2**53"]),
+        (rows(unique_id=[1.5, 2.5]), ["'unique_id'", "double"]),
     ],
 )
 def test_bad_rows_are_named_with_series_and_field(frame: pd.DataFrame, told: list[str]) -> None:
@@ -163,7 +178,7 @@ def test_histories_without_a_start_count_steps_from_one() -> None:
         (["2024-01-01", "2024-01-01"], [[1.0], ["x"]], "not a number"),
         (["2024-01-01", "soon"], [[1.0], [1.0]], "'soon' is not a timestamp"),
         (["2024-01-01", None], [[1.0], [1.0]], "start is missing"),
-        ([1, "2024-01-01"], [[1.0], [1.0]], "one or the other"),
+        ([1, "2024-01-01"], [[1.0], [1.0]], "each a step"),
         ([1, 1], [[1.0], [float("inf")]], "infinite"),
     ],
 )

@@ -197,7 +197,7 @@ def test_an_emptied_registry_does_not_end_the_forecasts(mlflow: MlflowServer, se
     wait_until(lambda: "empty" in str(ready(client)["registry"]["message"]))
     assert version(client) == 1
     mlflow.register("m", make_predictor("m", seed=2), champion=True)  # version 1 again, of another run
-    wait_until(lambda: state(client)["run_id"] == mlflow.client.get_model_version("m", "1").run_id)
+    wait_until(lambda: state(client).get("run_id") == mlflow.client.get_model_version("m", "1").run_id)
 
 
 def test_other_versions_and_aliases_are_loaded_when_asked_for(mlflow: MlflowServer, serve: Serve) -> None:

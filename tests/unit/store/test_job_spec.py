@@ -18,7 +18,7 @@ def test_least_spec_has_the_documented_defaults() -> None:
         "settings": {},
         "warm_start": None,
         "promote": "if-better",
-        "seed": 0,
+        "seed": 1,
         "started_by": "api",
     }
 

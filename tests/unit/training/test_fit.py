@@ -68,6 +68,13 @@ def test_an_interrupted_fit_goes_on_where_it_was_and_ends_the_same(tmp_path: Pat
     assert same(resumed, whole)
 
 
+def test_a_fit_that_had_finished_is_taken_as_it_was(tmp_path: Path) -> None:
+    first, result = run(settings(), tmp_path)
+    again, same_result = run(settings(), tmp_path)
+    assert same(first, again)
+    assert same_result == result
+
+
 def test_the_kept_weights_are_the_average_not_the_last() -> None:
     averaged, last = run(settings())[0], run(settings(average_decay=0.0))[0]
     assert not same(averaged, last)
