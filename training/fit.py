@@ -204,7 +204,8 @@ def _callbacks(settings: FitSettings, checkpoint: Path | None) -> list[Callback]
     if settings.average_decay:
         # A short fit is averaged over its last tenth: a longer memory would keep its first weights.
         decay = min(settings.average_decay, max(0.0, 1 - 10 / settings.steps))
-        callbacks.append(EMAWeightAveraging(decay=decay))
+        # Buffers are constants here; averaging would round the whole numbers among them.
+        callbacks.append(EMAWeightAveraging(decay=decay, use_buffers=False))
     if checkpoint:
         callbacks.append(
             ModelCheckpoint(checkpoint, filename="last", save_top_k=1, every_n_epochs=1, enable_version_counter=False)

@@ -75,6 +75,15 @@ def test_a_fit_that_had_finished_is_taken_as_it_was(tmp_path: Path) -> None:
     assert same_result == result
 
 
+@pytest.mark.parametrize("decay", [0.9, 0.95, 0.99])
+def test_averaging_leaves_what_is_no_weight_as_it_was(decay: float) -> None:
+    plan = settings(average_decay=decay, steps=200)
+    network, _ = run(plan)
+    fresh = build_network(plan, training_windows(make_panel(missing=0.1), plan, 24, CPU))
+    for (name, after), (_, before) in zip(network.named_buffers(), fresh.named_buffers(), strict=True):
+        assert torch.equal(after, before), name
+
+
 def test_the_kept_weights_are_the_average_not_the_last() -> None:
     averaged, last = run(settings())[0], run(settings(average_decay=0.0))[0]
     assert not same(averaged, last)
