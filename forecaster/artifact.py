@@ -26,7 +26,7 @@ from forecaster.network import ForecastNetwork
 from forecaster.panel import FloatArray
 from forecaster.predictor import ModelInfo, Predictor
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CONFIG, WEIGHTS, GOLDEN, BACKTEST = "config.json", "weights.safetensors", "golden.json", "backtest.safetensors"
 FILES = (CONFIG, WEIGHTS, GOLDEN)
 _TOLERANCE = 1e-3  # relative to the largest value: other processors round otherwise, damage is far larger

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from forecaster.errors import InputError
-from forecaster.network import LARGEST_LOG
 from forecaster.panel import FloatArray
+from forecaster.transforms import LARGEST_LOG
 
 Array = npt.NDArray[Any]
 _EDGE = 1e-4  # of the range: farther out no finite sample tells anything

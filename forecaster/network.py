@@ -1,30 +1,47 @@
 """The segment recurrent network, and the graph that makes a whole forecast of it.
 
 Legend: B windows, L context steps, H horizon steps, g steps of a segment, S context segments, O output segments,
-D units of the state, Q quantiles.
+D units of the state, F features of an output segment, P parameters of a step's distribution, Q quantiles.
 
-A window is cut into segments of g steps, each embedded by one linear map and fed to an LSTM or GRU (SegRNN,
-Lin et al. 2023). The decoder makes all output segments at once from the last state, the position of the segment
-and the steps of the same phase one or more seasons earlier. A linear map of the last steps, which begins as a
-seasonal naive forecast, runs beside it, so that the untrained network is seasonal naive.
+A window is cut into segments of g steps, each embedded by one linear map and fed to a recurrent cell (SegRNN,
+Lin et al. 2023). A decoder makes the output segments from the last state, the position of the segment and the steps
+of the same phase one or more seasons earlier; a head makes distributions of them. A linear map of the last steps,
+which begins as a seasonal naive forecast, runs beside it, so that the untrained network is seasonal naive.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import NormalDist
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from forecaster.normalisation import fill, locate, spread, window_positive
+from forecaster.cells import State, build_cell
+from forecaster.decoders import build_decoder
+from forecaster.heads import Head, Parameters, build_head
+from forecaster.normalisation import fill, locate, spread
 from forecaster.settings import ModelSettings, NetworkSettings
+from forecaster.transforms import relative, transform, untransform
 
-_CELLS: dict[str, type[nn.GRU] | type[nn.LSTM] | type[nn.RNN]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
 _POSITION_WIDTH = 16
+_MOST_KNOTS = 256  # of a long horizon; the correlation between them grows with their square
 _FARTHEST = 50.0  # normalised values lie far inside; keeps one absurd value from overflowing
-LARGEST_LOG = 80.0  # exp(80) = 5e34 is still a float32
+
+
+class Encoded(NamedTuple):
+    """A normalised window: values z [B, L], what they were normalised by [B, 1], and the encoder's work.
+
+    segments: [B, S, 2g] values and flags; states: [B, S, D] of every segment; last: the state after the last one
+    """
+
+    z: Tensor
+    location: Tensor
+    scale: Tensor
+    segments: Tensor
+    states: Tensor
+    last: State
 
 
 class SegmentNetwork(nn.Module):
@@ -38,20 +55,19 @@ class SegmentNetwork(nn.Module):
         self.settings = settings
         g, width = settings.segment, settings.width
         self.embed = nn.Linear(2 * g, width)
-        self.cell = _CELLS[settings.cell](
-            width, width, settings.layers, batch_first=True, dropout=settings.dropout if settings.layers > 1 else 0.0
-        )
+        self.cell = build_cell(settings)
         self.position = nn.Parameter(0.02 * torch.randn(settings.output_segments, _POSITION_WIDTH))
-        self.decode = nn.Sequential(
-            nn.Linear(width + _POSITION_WIDTH + len(settings.lags) * g, width),
-            nn.SiLU(),
-            nn.Dropout(settings.dropout),
-        )
-        self.head = QuantileHead(width, g, quantiles)
+        known = _POSITION_WIDTH + len(settings.lags) * g
+        if settings.attention:
+            self.query = nn.Linear(width + known, width)
+            self.attend = nn.MultiheadAttention(width, settings.attention, batch_first=True)
+        self.decoder = build_decoder(settings, known + (width if settings.attention else 0))
+        self.head: Head = build_head(settings, quantiles)
         self.highway = nn.Linear(settings.highway, settings.horizon)
+        nn.init.zeros_(self.highway.bias)
+        self.highway.weight.data = _seasonal_naive_map(settings)
         self.register_buffer("lag_index", _lag_index(settings), persistent=False)
         self.register_buffer("typical_scale", torch.tensor(1.0))
-        self._initialise()
 
     def forward(
         self,
@@ -60,92 +76,78 @@ class SegmentNetwork(nn.Module):
         relative: Bool[Tensor, "batch 1"],
     ) -> Float[Tensor, "batch horizon quantiles"]:
         """Values (0 where unobserved), flags, and where scales count relative to size; gives quantiles."""
+        return self.quantiles(self.decode(self.encode(values, observed, relative)))
+
+    def quantiles(self, found: Parameters) -> Float[Tensor, "batch horizon quantiles"]:
+        """Quantiles in the units of the values."""
+        normalised = self.head.quantiles(found)
+        restored: Tensor = normalised * found.scale[:, :, None] + found.location[:, :, None]
+        return restored
+
+    def log_likelihood(self, found: Parameters, truth: Tensor) -> Tensor:
+        """[B, H] of a (transformed) truth, as a density over the window's normalised units."""
+        normalised = ((truth - found.location) / found.scale).clamp(-_FARTHEST, _FARTHEST)
+        return self.head.log_likelihood(found, normalised)
+
+    def encode(self, values: Tensor, observed: Tensor, relative: Tensor) -> Encoded:
+        """Normalise a window and read it; a last partial segment is completed in front with unobserved zeros."""
         s = self.settings
         values, observed = values[:, -s.context :], observed[:, -s.context :]
         location = locate(values, observed, s.location)
         scale = spread(values, observed, s.scale, self.typical_scale, relative)
         z = torch.where(observed, (values - location) / scale, 0.0).clamp(-_FARTHEST, _FARTHEST)
         z = fill(z, observed, s.season)
-        decoded = self._decode(self._encode(z, observed), z)  # [B, O, D]
-        shortcut = self.highway(z[:, -s.highway :])  # [B, H]
-        quantiles = self.head(decoded)[:, : s.horizon] + shortcut[:, :, None]  # [B, H, Q]
-        restored: Tensor = quantiles * scale[:, :, None] + location[:, :, None]
-        return restored
-
-    def _encode(self, z: Tensor, observed: Tensor) -> Tensor:
-        """[B, L] to the last state [B, D]; a last partial segment is completed in front with unobserved zeros."""
-        s = self.settings
         padding = s.input_segments * s.segment - s.context
-        flags = observed.to(z.dtype)
-        if padding:
-            z, flags = nn.functional.pad(z, (padding, 0)), nn.functional.pad(flags, (padding, 0))
         shape = (-1, s.input_segments, s.segment)
-        segments = torch.cat([z.reshape(shape), flags.reshape(shape)], dim=2)  # [B, S, 2g]
-        states, _ = self.cell(self.embed(segments))
-        last: Tensor = states[:, -1]
-        return last
+        parts = [nn.functional.pad(part, (padding, 0)).reshape(shape) for part in (z, observed.to(z.dtype))]
+        segments = torch.cat(parts, dim=2)
+        states, last = self.cell(self.embed(segments))
+        return Encoded(z, location, scale, segments, states, last)
 
-    def _decode(self, state: Tensor, z: Tensor) -> Tensor:
-        """[B, D] and the normalised window [B, L] to [B, O, D]."""
+    def decode(self, encoded: Encoded) -> Parameters:
+        """The head's parameters of each step of the horizon."""
         s = self.settings
-        batch, segments = state.shape[0], s.output_segments
-        inputs = [
-            state[:, None, :].expand(-1, segments, -1),
-            self.position[None].expand(batch, -1, -1),
-        ]
+        centre = self.highway(encoded.z[:, -s.highway :])
+        features = self._features(encoded)
+        if s.decoder == "autoregressive":
+            before = encoded.segments[:, -1, : s.segment]
+            padded = nn.functional.pad(centre, (0, s.output_segments * s.segment - s.horizon))
+            centres = padded.reshape(-1, s.output_segments, s.segment)
+
+            def medians(decoded: Tensor, number: int) -> Tensor:
+                return self.head.median(self.head(decoded), centres[:, number])
+
+            decoded = self.decoder(self.cell, encoded.last, features, before, medians)
+        else:
+            decoded = self.decoder(self.cell, encoded.last, features)
+        return Parameters(self.head(decoded)[:, : s.horizon], centre, encoded.location, encoded.scale)
+
+    def _features(self, encoded: Encoded) -> Tensor:
+        """[B, O, F] position, same-phase values, and what attention finds for each output segment."""
+        s = self.settings
+        batch, segments = encoded.z.shape[0], s.output_segments
+        parts = [self.position[None].expand(batch, -1, -1)]
         if s.lags:
-            same_phase = z[:, self.lag_index.reshape(-1)]  # [B, O · lags · g]
-            inputs.append(same_phase.reshape(batch, segments, len(s.lags) * s.segment))
-        decoded: Tensor = self.decode(torch.cat(inputs, dim=2))
-        return decoded
-
-    def _initialise(self) -> None:
-        for name, parameter in self.cell.named_parameters():
-            if "weight_hh" in name:
-                for block in torch.split(parameter.data, self.settings.width):
-                    nn.init.orthogonal_(block)  # keeps the state's norm over many segments
-            elif "bias" in name:
-                nn.init.zeros_(parameter)
-                if self.settings.cell == "lstm" and "bias_ih" in name:
-                    parameter.data[self.settings.width : 2 * self.settings.width] = 1.0  # remember at first
-        nn.init.zeros_(self.highway.bias)
-        self.highway.weight.data = _seasonal_naive_map(self.settings)
-
-
-class QuantileHead(nn.Module):
-    """Quantiles that cannot cross: a median and positive gaps, summed up away from it."""
-
-    def __init__(self, width: int, segment: int, quantiles: Sequence[float]) -> None:
-        super().__init__()
-        self.segment, self.below = segment, list(quantiles).index(0.5)
-        self.above = len(quantiles) - 1 - self.below
-        self.linear = nn.Linear(width, segment * len(quantiles))
-        self._initialise(quantiles)
-
-    def forward(self, decoded: Float[Tensor, "batch segments width"]) -> Float[Tensor, "batch steps quantiles"]:
-        """Gives `segments` times `segment` steps."""
-        raw = self.linear(decoded).reshape(decoded.shape[0], -1, self.below + 1 + self.above)
-        median, gaps = raw[..., :1], nn.functional.softplus(raw[..., 1:])
-        lower, upper = gaps[..., : self.below].cumsum(-1), gaps[..., self.below :].cumsum(-1)
-        return torch.cat([median - lower.flip(-1), median, median + upper], dim=-1)
-
-    def _initialise(self, quantiles: Sequence[float]) -> None:
-        """A median of zero and gaps of a normal distribution with a standard deviation of a half."""
-        deviates = torch.tensor([NormalDist().inv_cdf(q) for q in quantiles])
-        gaps = 0.5 * deviates.diff()
-        gaps = torch.cat([gaps[: self.below].flip(0), gaps[self.below :]])
-        bias = torch.cat([torch.zeros(1), gaps.expm1().log()])
-        self.linear.bias.data = bias.repeat(self.segment)
-        self.linear.weight.data.mul_(0.1)
+            same_phase = encoded.z[:, self.lag_index.reshape(-1)]  # [B, O · lags · g]
+            parts.append(same_phase.reshape(batch, segments, len(s.lags) * s.segment))
+        if s.attention:
+            state = encoded.last[0][-1][:, None, :].expand(-1, segments, -1)
+            query = self.query(torch.cat([state, *parts], dim=2))
+            found, _ = self.attend(query, encoded.states, encoded.states, need_weights=False)
+            parts.append(found)
+        return torch.cat(parts, dim=2)
 
 
 class ForecastNetwork(nn.Module):
     """The whole forecast as one graph: transform, members, their mean, calibration, inverse transform.
 
     `calibration` [H, Q] stretches each quantile's distance from the median; it is 1 until calibrated.
+    `dependence` [K, K] is the Cholesky factor of the correlation between steps (knots) that sample paths keep; the
+    identity until measured.
     """
 
     calibration: Tensor
+    dependence: Tensor
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
@@ -153,35 +155,25 @@ class ForecastNetwork(nn.Module):
         self.median = settings.quantiles.index(0.5)
         self.members = nn.ModuleList([SegmentNetwork(member, settings.quantiles) for member in settings.members])
         self.register_buffer("calibration", torch.ones(settings.horizon, len(settings.quantiles)))
+        self.register_buffer("dependence", torch.eye(min(settings.horizon, _MOST_KNOTS)))
 
     def forward(
         self, values: Float[Tensor, "batch context"], observed: Bool[Tensor, "batch context"]
     ) -> Float[Tensor, "batch horizon quantiles"]:
         """Raw values (0 where unobserved) and flags of the last `context` steps to quantiles in data units."""
-        transformed, logged = self.transform(values, observed)
-        quantiles = self.calibrate(self.transformed_quantiles(transformed, observed, logged))
-        if self.settings.transform == "identity":
-            return quantiles
-        return torch.where(logged[:, :, None], quantiles.clamp(max=LARGEST_LOG).exp(), quantiles)
-
-    def transform(
-        self, values: Float[Tensor, "batch context"], observed: Bool[Tensor, "batch context"]
-    ) -> tuple[Float[Tensor, "batch context"], Bool[Tensor, "batch 1"]]:
-        """Transformed values, and which windows the logarithm was taken of."""
-        if self.settings.transform == "identity":
-            return values, torch.zeros_like(observed[:, :1])
-        logged = window_positive(values, observed)
-        usable = observed & logged
-        return torch.where(usable, torch.where(usable, values, 1.0).log(), values), logged
+        transformed, unit = transform(self.settings.transform, values, observed)
+        quantiles = self.calibrate(self.transformed_quantiles(transformed, observed, unit))
+        return untransform(self.settings.transform, quantiles, unit)
 
     def transformed_quantiles(
         self,
         transformed: Float[Tensor, "batch context"],
         observed: Bool[Tensor, "batch context"],
-        logged: Bool[Tensor, "batch 1"],
+        unit: Float[Tensor, "batch 1"],
     ) -> Float[Tensor, "batch horizon quantiles"]:
         """The members' mean, before calibration and the inverse transform."""
-        return torch.stack([member(transformed, observed, ~logged) for member in self.members]).mean(0)
+        sized = relative(self.settings.transform, unit)
+        return torch.stack([member(transformed, observed, sized) for member in self.members]).mean(0)
 
     def calibrate(
         self, quantiles: Float[Tensor, "batch horizon quantiles"]

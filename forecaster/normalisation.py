@@ -1,27 +1,21 @@
-"""Filling of unobserved steps, transform and reversible window normalisation; all on tensors, all exportable.
+"""Filling of unobserved steps and reversible window normalisation; all on tensors, all exportable.
 
 Legend: B windows, L context steps. Unobserved values enter no statistic: they are replaced before any arithmetic.
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from forecaster.settings import Location, Scale
+
 # A scale below this share of the window's size is taken for no variation at all (float32 resolves 1e-7).
 _RELATIVE_FLOOR = 1e-6
 _SMALLEST = 1e-30
+_NORMAL_DEVIATION = 1.4826  # standard deviations in a median absolute deviation of normal data
 _TOO_FEW = 2  # so few observed values say nothing of a series' variation
-
-
-def window_positive(
-    values: Float[Tensor, "batch context"], observed: Bool[Tensor, "batch context"]
-) -> Bool[Tensor, "batch 1"]:
-    """Whether every observed value of a window is above zero."""
-    return ((values > 0) | ~observed).all(dim=1, keepdim=True)
 
 
 def fill(
@@ -50,36 +44,54 @@ def _shift(x: Tensor, steps: int) -> Tensor:
 
 
 def locate(
-    values: Float[Tensor, "batch context"], observed: Bool[Tensor, "batch context"], how: Literal["last", "mean"]
+    values: Float[Tensor, "batch context"], observed: Bool[Tensor, "batch context"], how: Location
 ) -> Float[Tensor, "batch 1"]:
-    """The mean, or the last observed value, of each window."""
+    """The mean, the last observed value, or zero for each window."""
     if how == "mean":
-        return _mean(values, observed)
-    return fill(values, observed, 1)[:, -1:]
+        return mean_observed(values, observed)
+    if how == "last":
+        return fill(values, observed, 1)[:, -1:]
+    return torch.zeros_like(values[:, :1])
 
 
 def spread(
     values: Float[Tensor, "batch context"],
     observed: Bool[Tensor, "batch context"],
-    how: Literal["std", "change"],
+    how: Scale,
     typical: Float[Tensor, ""],
     relative: bool | Bool[Tensor, "batch 1"],
 ) -> Float[Tensor, "batch 1"]:
-    """Standard deviation, or mean absolute change from one step to the next, of each window.
+    """The scale of each window, as `NetworkSettings.scale` names it.
 
     A window with too few observed values has the panel's `typical` scale instead. `relative` says where scales
-    count in units of the window's mean size (False where the transform is log and scales have no unit).
+    count in units of the window's mean size (False where the transform has taken the unit away).
     """
-    if how == "std":
-        centred = torch.where(observed, values - _mean(values, observed), 0.0)
-        measured = _mean(centred.square(), observed).sqrt()
-    else:
-        both = observed[:, 1:] & observed[:, :-1]
-        measured = _mean((values[:, 1:] - values[:, :-1]).abs(), both)
-    size = torch.where(torch.as_tensor(relative, device=values.device), _mean(values.abs(), observed), 1.0)
+    mean_size = mean_observed(values.abs(), observed)
+    size = torch.where(torch.as_tensor(relative, device=values.device), mean_size, 1.0)
     few = observed.sum(1, keepdim=True) <= _TOO_FEW
+    measured = mean_size if how == "size" else _variation(values, observed, how)
     return torch.where(few, typical * size, measured).clamp_min(_SMALLEST) + _RELATIVE_FLOOR * size
 
 
-def _mean(x: Tensor, observed: Tensor) -> Tensor:
+def _variation(values: Tensor, observed: Tensor, how: Scale) -> Tensor:
+    if how == "change":
+        both = observed[:, 1:] & observed[:, :-1]
+        return mean_observed((values[:, 1:] - values[:, :-1]).abs(), both)
+    if how == "std":
+        centred = torch.where(observed, values - mean_observed(values, observed), 0.0)
+        return mean_observed(centred.square(), observed).sqrt()
+    distance = (values - median_observed(values, observed)).abs()
+    return _NORMAL_DEVIATION * median_observed(distance, observed)
+
+
+def mean_observed(x: Tensor, observed: Tensor) -> Float[Tensor, "batch 1"]:
+    """Mean of what is observed, 0 where nothing is."""
     return torch.where(observed, x, 0.0).sum(1, keepdim=True) / observed.sum(1, keepdim=True).clamp_min(1)
+
+
+def median_observed(x: Tensor, observed: Tensor) -> Float[Tensor, "batch 1"]:
+    """Lower median of what is observed, 0 where nothing is."""
+    ordered = torch.where(observed, x, torch.inf).sort(dim=1).values
+    middle = (observed.sum(1, keepdim=True) - 1).clamp_min(0) // 2
+    found = ordered.gather(1, middle)
+    return torch.where(found.isinf(), 0.0, found)

@@ -5,23 +5,24 @@ Legend: N series or windows, L context steps, H horizon steps, Q quantiles of th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor
 
 from forecaster.errors import InputError
 from forecaster.forecast import Forecast, check_levels, interpolate, level_probabilities, mean_of_quantiles
 from forecaster.frequency import Frequency, IntArray
-from forecaster.network import LARGEST_LOG, ForecastNetwork
+from forecaster.network import ForecastNetwork
 from forecaster.panel import FloatArray, Panel
+from forecaster.paths import ROLLED_PATHS, roll_paths, roll_quantiles
 from forecaster.settings import ModelSettings
 from forecaster.windows import Context, gather_context
 
 LONGEST_HORIZON = 10_000
+MOST_PATHS = 10_000
 _CHUNK = 1024  # windows in one pass: enough to fill the matrix products, small enough for any memory
 _FEW = 3
 _LAST_DAY = np.datetime64("9999-12-31", "us")
@@ -77,7 +78,7 @@ class Predictor:
     ) -> Forecast:
         """Forecast the steps that follow each series of `panel`.
 
-        horizon: steps; the trained horizon if None; beyond it the model is rolled forward, with a warning
+        horizon: steps; the trained horizon if None; beyond it sample paths carry it on, with a warning
         levels: central intervals in percent; quantiles: probabilities
         Raises InputError naming the series, the field and the mend.
         """
@@ -108,41 +109,40 @@ class Predictor:
         values: flat array, NaN = unobserved; begin, origin: [N] where each series begins, and just after the last
         known step
         """
-        flat = torch.as_tensor(values)
         forecasts = np.empty((len(begin), horizon, len(self.info.quantiles)), np.float32)
-        device = self.network.calibration.device
-        with torch.inference_mode():
-            for low in range(0, len(begin), _CHUNK):
-                part = slice(low, low + _CHUNK)
-                first, last = torch.as_tensor(begin[part]), torch.as_tensor(origin[part])
-                context = gather_context(flat, first, last, self.info.context)
-                grid = self._roll(_padded(Context(*(x.to(device) for x in context))), horizon)
-                forecasts[part] = grid[: len(first)].cpu().numpy()
+        rolled = horizon > self.info.horizon
+        for rows, context in self._contexts(values, begin, origin, _CHUNK // ROLLED_PATHS if rolled else _CHUNK):
+            grid = roll_quantiles(self.network, context, horizon)
+            forecasts[rows] = grid[: len(forecasts[rows])].cpu().numpy()
         return forecasts
 
-    def _roll(self, context: Context, horizon: int) -> Tensor:
-        """[B, horizon, Q]: beyond the trained horizon, go on from the median as if it had been observed.
+    def sample_paths(self, panel: Panel, paths: int, *, horizon: int | None = None, seed: int = 0) -> FloatArray:
+        """[N, paths, horizon] possible futures of each series, with the dependence between steps.
 
-        Distances from the median of a later block count from its own start only, so they are added in quadrature
-        to those at the end of the block before: independent errors.
+        paths: 1 to 10,000; the same seed gives the same paths. Raises InputError as `predict` does.
         """
-        block = self.network(*context)
-        blocks = [block]
-        while sum(part.shape[1] for part in blocks) < horizon:
-            median = blocks[-1][:, :, self.network.median]
-            values = torch.cat([context.values, median], 1)[:, -self.info.context :]
-            observed = torch.cat([context.observed, torch.ones_like(median, dtype=torch.bool)], 1)
-            context = Context(values, observed[:, -self.info.context :])
-            blocks.append(self._widen(self.network(*context), blocks[-1][:, -1:]))
-        return torch.cat(blocks, 1)[:, :horizon]
+        steps = self._check(panel, horizon, (), ())
+        if not 1 <= paths <= MOST_PATHS:
+            raise InputError(f"{paths} is out of range", field="paths", mend=f"give 1 to {MOST_PATHS}")
+        found = np.empty((panel.n_series, paths, steps), np.float32)
+        chunk = max(1, _CHUNK // paths)
+        for rows, context in self._contexts(panel.values, panel.offsets[:-1], panel.offsets[1:], chunk):
+            drawn = roll_paths(self.network, context, steps, paths, seed)
+            found[rows] = drawn[: len(found[rows])].cpu().numpy()
+        self._check_finite(panel, found)
+        return found
 
-    def _widen(self, block: Tensor, before: Tensor) -> Tensor:
-        middle = self.network.median
-        if self.info.settings.transform == "log":
-            positive = (block > 0).all(2, keepdim=True).all(1, keepdim=True) & (before > 0).all(2, keepdim=True)
-            logged = _add_spread(_log(block, positive), _log(before, positive), middle)
-            return torch.where(positive, logged.clamp(max=LARGEST_LOG).exp(), _add_spread(block, before, middle))
-        return _add_spread(block, before, middle)
+    def _contexts(
+        self, values: FloatArray, begin: IntArray, origin: IntArray, chunk: int
+    ) -> Iterator[tuple[slice, Context]]:
+        """Rows and padded windows on the network's device, `chunk` rows at a time."""
+        flat, device = torch.as_tensor(values), self.network.calibration.device
+        with torch.inference_mode():
+            for low in range(0, len(begin), chunk):
+                rows = slice(low, low + chunk)
+                first, last = torch.as_tensor(begin[rows]), torch.as_tensor(origin[rows])
+                context = gather_context(flat, first, last, self.info.context)
+                yield rows, _padded(Context(*(part.to(device) for part in context)))
 
     def _check(self, panel: Panel, horizon: int | None, levels: Sequence[float], quantiles: Sequence[float]) -> int:
         steps = self.info.horizon if horizon is None else horizon
@@ -195,7 +195,7 @@ class Predictor:
         if steps > self.info.horizon:
             general.append(
                 f"horizon {steps} is longer than the {self.info.horizon} steps trained: "
-                "later steps are rolled forward from the model's own median"
+                "later steps are carried on from sample paths of the model itself"
             )
         warnings = [list(general) for _ in range(panel.n_series)]
         recent = panel.observed_counts(self.info.context)
@@ -226,17 +226,6 @@ def _padded(context: Context) -> Context:
         torch.nn.functional.pad(context.values, (0, 0, 0, missing)),
         torch.nn.functional.pad(context.observed, (0, 0, 0, missing)),
     )
-
-
-def _add_spread(block: Tensor, before: Tensor, middle: int) -> Tensor:
-    """Distances of `block` [B, H, Q] from its median, in quadrature with those of `before` [B, 1, Q]."""
-    median = block[:, :, middle, None]
-    own, earlier = block - median, before - before[:, :, middle, None]
-    return median + (own + earlier).sign() * torch.hypot(own, earlier)  # hypot: squares may overflow
-
-
-def _log(x: Tensor, positive: Tensor) -> Tensor:
-    return torch.where(positive, x, 1.0).log()
 
 
 def _coarse(panel: Panel) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -8,8 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 DEFAULT_QUANTILES = (0.005, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.995)
 
-Cell = Literal["gru", "lstm", "rnn"]
-Transform = Literal["log", "identity"]
+Cell = Literal["gru", "lstm", "rnn", "lstm_peephole", "gru_reset_before"]
+Decoder = Literal["mlp", "pmf", "autoregressive"]
+Head = Literal["quantile", "normal", "student_t", "negative_binomial"]
+Transform = Literal["log", "asinh", "identity"]
+Location = Literal["last", "mean", "zero"]
+Scale = Literal["std", "change", "size", "robust"]
 
 
 class Settings(BaseModel):
@@ -40,7 +44,7 @@ class NetworkSettings(Settings):
     """Last steps that the linear shortcut to the forecast sees."""
 
     cell: Cell = "gru"
-    """Recurrent cell."""
+    """Recurrent cell; docs/model.md gives the equations of each."""
 
     width: int = Field(default=64, ge=1, le=4096)
     """Units of the recurrent state."""
@@ -48,14 +52,31 @@ class NetworkSettings(Settings):
     layers: int = Field(default=1, ge=1, le=8)
     """Recurrent layers."""
 
+    attention: int = Field(default=0, ge=0, le=64)
+    """Heads of attention from each output segment over all encoder states; 0 for none. Must divide `width`."""
+
+    decoder: Decoder = "mlp"
+    """All output segments at once (`mlp`), one cell step for each from the last state (`pmf`, SegRNN), or one after
+    the other, each seeing the median of the one before (`autoregressive`)."""
+
+    head: Head = "quantile"
+    """The distribution of a step: free quantiles that cannot cross, or a parametric one."""
+
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout in the decoder and between recurrent layers."""
 
-    location: Literal["last", "mean"] = "mean"
-    """What is subtracted from a window: its mean (seasonal data) or its last value (drifting data)."""
+    initialisation: Literal["orthogonal", "uniform"] = "orthogonal"
+    """Recurrent weights at the start: orthogonal keeps the state's norm over many steps; uniform is torch's own."""
 
-    scale: Literal["std", "change"] = "std"
-    """What a window is divided by: its standard deviation, or its mean absolute one-step change."""
+    forget_bias: float = 1.0
+    """Bias of an LSTM's forget gate at the start: above zero, it remembers at first."""
+
+    location: Location = "mean"
+    """What is subtracted from a window: its mean (seasonal data), its last value (drifting data), or nothing."""
+
+    scale: Scale = "std"
+    """What a window is divided by: its standard deviation, its mean absolute one-step change, its mean size, or 1.4826
+    times its median absolute deviation (`robust`)."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> NetworkSettings:
@@ -65,6 +86,10 @@ class NetworkSettings(Settings):
             raise ValueError(f"highway {self.highway} is longer than context {self.context}")
         if self.lags and max(self.lags) > self.context:
             raise ValueError(f"lag {max(self.lags)} lies beyond context {self.context}")
+        if self.attention and self.width % self.attention:
+            raise ValueError(f"attention {self.attention} does not divide width {self.width}")
+        if self.head == "negative_binomial" and (self.location, self.scale) != ("zero", "size"):
+            raise ValueError("head negative_binomial needs location zero and scale size: counts have no other unit")
         return self
 
     @property
@@ -86,7 +111,8 @@ class ModelSettings(Settings):
     """Dominant season in steps; the seasonal naive method and MASE use it."""
 
     transform: Transform = "identity"
-    """`log` for positive, multiplicative data; a window with a value of zero or less is then left as it is."""
+    """`log` for positive, multiplicative data; a window with a value of zero or less is then left as it is. `asinh`, in
+    units of the window's mean size, is like the logarithm for large values of either sign and linear near zero."""
 
     quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = DEFAULT_QUANTILES
     """Quantiles that the head gives; others are interpolated."""
@@ -100,6 +126,8 @@ class ModelSettings(Settings):
             raise ValueError("quantiles must increase and contain 0.5")
         if len({member.horizon for member in self.members}) != 1:
             raise ValueError("all members must have the same horizon")
+        if self.transform != "identity" and any(member.head == "negative_binomial" for member in self.members):
+            raise ValueError("head negative_binomial needs transform identity: transformed counts are no counts")
         return self
 
     @property

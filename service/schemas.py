@@ -60,7 +60,7 @@ Horizon = Annotated[
     Field(
         ge=1,
         le=LONGEST_HORIZON,
-        description="Steps; those the model was trained for if left out. Beyond them it is rolled forward.",
+        description="Steps; those the model was trained for if left out. Beyond them sample paths carry it on.",
     ),
 ]
 Freq = Annotated[

@@ -8,16 +8,23 @@ network works, so that a logarithmic forecast stays positive.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from statistics import NormalDist
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from forecaster.backtest import BacktestWindows
 from forecaster.network import ForecastNetwork
+from forecaster.paths import knot_of_step
+from forecaster.transforms import transform, transform_truth
 from forecaster.windows import gather_context
 
 _LEAST, _MOST = 0.25, 4.0
 _PRIOR_TAIL = 20.0  # misses of one step's own that weigh as much as the pooled factor
+_HIGHEST = 0.999  # correlation of neighbours
+_JITTER = 1e-4
 _CHUNK = 1024
 
 
@@ -29,6 +36,52 @@ def calibration_factors(network: ForecastNetwork, windows: BacktestWindows) -> T
         if column != network.median:
             factors[:, column] = _factors_of_quantile(ratios[..., column], max(probability, 1 - probability))
     return torch.tensor(factors, dtype=torch.float32)
+
+
+def measure_dependence(network: ForecastNetwork, windows: BacktestWindows) -> Tensor:
+    """[K, K] Cholesky factor of the correlation between the knots of the horizon, from a calibrated network.
+
+    The correlation of the truths' normal scores is drawn to that of a first-order autoregression with the measured
+    correlation of neighbours, the more the fewer windows there are: it stays positive definite.
+    """
+    knots = len(network.dependence)
+    scores = _knot_scores(network, windows, knots)  # [N, K], 0 where unobserved
+    measured = _correlation(scores)
+    steps = np.arange(knots)
+    neighbour = float(np.clip(np.diag(measured, 1).mean(), 0, _HIGHEST)) if knots > 1 else 0.0
+    prior = neighbour ** np.abs(steps[:, None] - steps)
+    weight = len(scores) / (len(scores) + knots)
+    mixed = weight * measured + (1 - weight) * prior
+    return torch.tensor(np.linalg.cholesky(mixed + _JITTER * np.eye(knots)) / np.sqrt(1 + _JITTER), dtype=torch.float32)
+
+
+def _correlation(scores: np.ndarray) -> np.ndarray:
+    """Of columns about zero; one that never varies is correlated with nothing."""
+    product = scores.T @ scores
+    size = np.sqrt(np.diag(product))
+    found = np.asarray(product / np.where(size > 0, size, 1) / np.where(size > 0, size, 1)[:, None])
+    np.fill_diagonal(found, 1.0)
+    return found
+
+
+def _knot_scores(network: ForecastNetwork, windows: BacktestWindows, knots: int) -> np.ndarray:
+    """[N, K] normal score of the truth within its own forecast at the first step of each knot."""
+    first = np.searchsorted(knot_of_step(windows.horizon, knots).numpy(), np.arange(knots))
+    deviates = np.array([NormalDist().inv_cdf(p) for p in network.settings.quantiles])
+    parts = []
+    for truth, quantiles in _each_chunk(network, windows):
+        grid = network.calibrate(quantiles)[:, first]
+        parts.append(_scores(truth[:, first].numpy(), grid.numpy(), deviates))
+    return np.concatenate(parts)
+
+
+def _scores(truth: np.ndarray, grid: np.ndarray, deviates: np.ndarray) -> np.ndarray:
+    """Linear interpolation of [N, K] truths in [N, K, Q] quantiles to normal deviates; 0 where unobserved."""
+    right = np.clip((grid < truth[..., None]).sum(-1), 1, len(deviates) - 1)
+    low = np.take_along_axis(grid, right[..., None] - 1, -1)[..., 0]
+    high = np.take_along_axis(grid, right[..., None], -1)[..., 0]
+    share = np.clip((truth - low) / np.maximum(high - low, 1e-30), 0, 1)
+    return np.nan_to_num(deviates[right - 1] + share * (deviates[right] - deviates[right - 1]))
 
 
 def _factors_of_quantile(ratio: np.ndarray, level: float) -> np.ndarray:
@@ -56,22 +109,21 @@ def _clipped_quantile(ratio: np.ndarray, level: float) -> float:
 def _ratios(network: ForecastNetwork, windows: BacktestWindows) -> np.ndarray:
     """[N, H, Q] distance of the truth from the median over that of the quantile; NaN where unobserved."""
     parts = []
-    flat = torch.as_tensor(windows.panel.values)
+    for truth, quantiles in _each_chunk(network, windows):
+        median = quantiles[:, :, network.median, None]
+        distance = quantiles - median
+        parts.append(((truth[:, :, None] - median) / torch.where(distance == 0, torch.nan, distance)).numpy())
+    return np.concatenate(parts)
+
+
+def _each_chunk(network: ForecastNetwork, windows: BacktestWindows) -> Iterator[tuple[Tensor, Tensor]]:
+    """Truths [B, H] (NaN = unobserved) and uncalibrated quantiles [B, H, Q], both as the network sees them."""
+    flat, how = torch.as_tensor(windows.panel.values), network.settings.transform
     with torch.inference_mode():
         for low in range(0, len(windows.series), _CHUNK):
             rows = slice(low, low + _CHUNK)
-            context = gather_context(
-                flat,
-                torch.as_tensor(windows.begin[rows]),
-                torch.as_tensor(windows.origin[rows]),
-                network.settings.context,
-            )
-            transformed, logged = network.transform(*context)
-            quantiles = network.transformed_quantiles(transformed, context.observed, logged)
-            truth = torch.as_tensor(windows.truth[rows])
-            # A truth of zero or less lies below every quantile of a logarithmic forecast.
-            truth = torch.where(logged, torch.where(truth > 0, truth, 1e-30).log(), truth) + 0 * truth
-            median = quantiles[:, :, network.median, None]
-            distance = quantiles - median
-            parts.append(((truth[:, :, None] - median) / torch.where(distance == 0, torch.nan, distance)).numpy())
-    return np.concatenate(parts)
+            begin, origin = torch.as_tensor(windows.begin[rows]), torch.as_tensor(windows.origin[rows])
+            context = gather_context(flat, begin, origin, network.settings.context)
+            transformed, unit = transform(how, *context)
+            quantiles = network.transformed_quantiles(transformed, context.observed, unit)
+            yield transform_truth(how, torch.as_tensor(windows.truth[rows]), unit), quantiles

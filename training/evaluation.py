@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +18,10 @@ from forecaster.backtest import (
     score_quantiles,
 )
 from forecaster.baselines import seasonal_naive, theta
+from forecaster.network import ForecastNetwork
 from forecaster.panel import FloatArray, Panel
 from forecaster.predictor import Predictor
-from training.calibration import calibration_factors
+from training.calibration import calibration_factors, measure_dependence
 from training.settings import TrainingSettings
 
 _MOST_NUMBERS = 20_000_000  # of quantiles that are held at once
@@ -31,7 +34,7 @@ class Evaluation:
     """windows, and the calibrated quantiles [N, H, Q] and scores of the model on them
 
     baselines: name -> measures; `theta` covers `series` windows only, and `model_mase` is the model's on the same
-    calibration: [H, Q] factors from all windows
+    calibration: [H, Q] factors from all windows; dependence: [K, K] of the steps, for sample paths
     """
 
     windows: BacktestWindows
@@ -39,6 +42,12 @@ class Evaluation:
     scores: Scores
     baselines: dict[str, dict[str, float]]
     calibration: torch.Tensor
+    dependence: torch.Tensor
+
+    def calibrate(self, network: ForecastNetwork) -> None:
+        """Give a network what was learnt from the held-out windows."""
+        network.calibration.copy_(self.calibration)
+        network.dependence.copy_(self.dependence)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -69,7 +78,10 @@ def evaluate_training(predictor: Predictor, windows: BacktestWindows, settings: 
     positive = settings.model.transform == "log"
     scores = score_quantiles(windows, quantiles, settings.model.quantiles, positive=positive)
     baselines = _baselines(windows, scores, settings)
-    return Evaluation(windows, quantiles, scores, baselines, calibration_factors(predictor.network, windows))
+    factors = calibration_factors(predictor.network, windows)
+    with _calibrated(predictor.network, factors):
+        dependence = measure_dependence(predictor.network, windows)
+    return Evaluation(windows, quantiles, scores, baselines, factors, dependence)
 
 
 def cross_calibrated(predictor: Predictor, windows: BacktestWindows) -> FloatArray:
@@ -84,16 +96,18 @@ def cross_calibrated(predictor: Predictor, windows: BacktestWindows) -> FloatArr
     network = predictor.network
     for judged in (half, ~half):
         factors = calibration_factors(network, windows.take(np.flatnonzero(~judged)))
-        quantiles[judged] = _with_calibration(predictor, factors, windows.take(np.flatnonzero(judged)))
+        part = windows.take(np.flatnonzero(judged))
+        with _calibrated(network, factors):
+            quantiles[judged] = forecast_windows(predictor, part)
     return quantiles
 
 
-def _with_calibration(predictor: Predictor, factors: torch.Tensor, windows: BacktestWindows) -> FloatArray:
-    network = predictor.network
+@contextmanager
+def _calibrated(network: ForecastNetwork, factors: torch.Tensor) -> Iterator[None]:
     before = network.calibration.clone()
     network.calibration.copy_(factors)
     try:
-        return forecast_windows(predictor, windows)
+        yield
     finally:
         network.calibration.copy_(before)
 

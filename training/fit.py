@@ -25,11 +25,17 @@ from torch import Tensor
 
 from forecaster.errors import TrainingError
 from forecaster.network import ForecastNetwork
-from training.loss import ForecastLoss
+from training.loss import Objective
 from training.sampling import Batch, BatchStream, TrainingWindows
 from training.settings import FitSettings
 
 _FINISHED = "finished.safetensors"
+_OPTIMISERS: dict[str, Any] = {
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+    "rmsprop": torch.optim.RMSprop,
+    "sgd": torch.optim.SGD,
+}
 EPOCHS = 20  # parts that the step budget is cut into, for progress and checkpoints
 
 
@@ -51,20 +57,34 @@ Observer = Callable[[Progress], None]
 class LitForecaster(pl.LightningModule):
     """A thin shell: the loss of a batch, and the optimiser."""
 
-    def __init__(self, network: ForecastNetwork, loss: ForecastLoss, settings: FitSettings) -> None:
+    def __init__(self, network: ForecastNetwork, objective: Objective, settings: FitSettings) -> None:
         super().__init__()
-        self.network, self.loss, self.settings = network, loss, settings
+        self.network, self.objective, self.settings = network, objective, settings
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        forecast = self.network(*batch.context)
-        return self.loss(forecast.float(), batch)
+        loss: Tensor = self.objective(self.network, batch)
+        return loss
 
     def configure_optimizers(self) -> Any:
         s = self.settings
-        optimiser = torch.optim.AdamW(self.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay)
+        optimiser = _OPTIMISERS[s.optimiser](self.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay)
         total = max(2, int(self.trainer.estimated_stepping_batches))
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, s.learning_rate, total_steps=total, pct_start=0.2)
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return {
+            "optimizer": optimiser,
+            "lr_scheduler": {"scheduler": _schedule(optimiser, s, total), "interval": "step"},
+        }
+
+
+def _schedule(optimiser: torch.optim.Optimizer, settings: FitSettings, steps: int) -> Any:
+    if settings.schedule == "one_cycle":
+        # Momentum is cycled against the rate; plain SGD and RMSprop have none to cycle.
+        momentum = settings.optimiser in ("adamw", "adam")
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, settings.learning_rate, total_steps=steps, pct_start=0.2, cycle_momentum=momentum
+        )
+    if settings.schedule == "cosine":
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    return torch.optim.lr_scheduler.ConstantLR(optimiser, 1.0)
 
 
 class _Watch(Callback):
@@ -117,7 +137,7 @@ class FitResult:
 def fit(
     network: ForecastNetwork,
     windows: TrainingWindows,
-    loss: ForecastLoss,
+    objective: Objective,
     settings: FitSettings,
     *,
     observer: Observer | None = None,
@@ -132,7 +152,7 @@ def fit(
         return done
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     try:
-        return _keep(_fit(network, windows, loss, settings, observer, checkpoint), network, checkpoint)
+        return _keep(_fit(network, windows, objective, settings, observer, checkpoint), network, checkpoint)
     except _Diverged:
         logging.getLogger(__name__).warning(
             "training diverged: starting again at a learning rate of %g", settings.learning_rate / 4
@@ -142,7 +162,7 @@ def fit(
         if checkpoint:
             _forget(checkpoint)
     try:
-        return _keep(_fit(network, windows, loss, calmer, observer, checkpoint), network, checkpoint)
+        return _keep(_fit(network, windows, objective, calmer, observer, checkpoint), network, checkpoint)
     except _Diverged as error:
         raise TrainingError("training diverged twice: the loss is not a number; lower fit.learning_rate") from error
 
@@ -172,7 +192,7 @@ def _finished(network: ForecastNetwork, checkpoint: Path) -> FitResult | None:
 def _fit(
     network: ForecastNetwork,
     windows: TrainingWindows,
-    loss: ForecastLoss,
+    objective: Objective,
     settings: FitSettings,
     observer: Observer | None,
     checkpoint: Path | None,
@@ -186,7 +206,7 @@ def _fit(
         min(model.context, 2 * model.season), generator, settings.steps // epochs,
     )  # fmt: skip
     watch = _Watch(settings.batch, observer, generator)
-    module = LitForecaster(network, loss, settings)
+    module = LitForecaster(network, objective, settings)
     trainer = _trainer(epochs, settings, [watch, *_callbacks(settings, checkpoint)], windows.flat.device)
     resume = checkpoint / "last.ckpt" if checkpoint and (checkpoint / "last.ckpt").exists() else None
     with warnings.catch_warnings():

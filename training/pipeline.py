@@ -31,7 +31,7 @@ from training import champion, publishing
 from training.evaluation import Evaluation, evaluate_training, training_backtest
 from training.fit import FitResult, Observer, Progress, fit, training_device
 from training.planning import Start, plan_training, warm_start
-from training.preparation import build_loss, build_network, member_weights, training_windows
+from training.preparation import build_network, build_objective, member_weights, training_windows
 from training.profile import Profile, profile_panel
 from training.request import Reporter, Silent, TrainRequest, TrainResult
 from training.settings import TrainingSettings
@@ -121,7 +121,7 @@ def _make(task: _Task) -> _Made:
     publishing.log_evaluation(task.run, evaluation)
     final, fitted = _fit(task, "final fit", 0, task.start.final)
     for network in (judged, final):
-        network.calibration.copy_(evaluation.calibration)
+        evaluation.calibrate(network)
     task.reporter.stage("saving")
     directory = Path(tempfile.mkdtemp(dir=task.work)) / "model"
     save_artifact(directory, Predictor(final, info), judged.state_dict())
@@ -158,8 +158,8 @@ def _fit(
         network = build_network(alone, windows, member_weights(weights, number))
         observer = _observer(name, task.run, task.reporter)
         checkpoint = task.work / name.replace(" ", "_")
-        loss = build_loss(alone, windows)
-        results.append(fit(network, windows, loss, alone.fit, observer=observer, checkpoint=checkpoint))
+        objective = build_objective(alone, windows)
+        results.append(fit(network, windows, objective, alone.fit, observer=observer, checkpoint=checkpoint))
         whole.members[number] = network.members[0].to("cpu")
     seconds = sum(result.seconds for result in results)
     speed = sum(result.windows_per_second * result.seconds for result in results) / seconds

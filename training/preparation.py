@@ -14,7 +14,8 @@ from forecaster.errors import InputError
 from forecaster.network import ForecastNetwork, SegmentNetwork
 from forecaster.normalisation import spread
 from forecaster.panel import Panel
-from training.loss import ForecastLoss
+from forecaster.transforms import relative, transform
+from training.loss import Objective, QuantileLoss
 from training.sampling import TrainingWindows
 from training.settings import TrainingSettings
 
@@ -51,11 +52,18 @@ def member_weights(weights: Mapping[str, Tensor] | None, number: int) -> dict[st
     return {**alone, "calibration": weights["calibration"]}
 
 
-def build_loss(settings: TrainingSettings, windows: TrainingWindows) -> ForecastLoss:
-    """The loss, in units of the seasonal naive method's own errors on the training windows."""
+def build_objective(settings: TrainingSettings, windows: TrainingWindows) -> Objective:
+    """What a member is fitted by; its errors count in units of the seasonal naive method's own on these windows."""
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.fit.seed)
+        loss = _quantile_loss(settings, windows) if settings.fit.loss == "quantile" else None
+        return Objective(settings.model.members[0], loss, settings.fit.auxiliary_weight).to(windows.flat.device)
+
+
+def _quantile_loss(settings: TrainingSettings, windows: TrainingWindows) -> QuantileLoss:
     smape, mase = _reference_errors(settings, windows)
     quantiles = settings.model.quantiles
-    return ForecastLoss(
+    return QuantileLoss(
         torch.tensor(quantiles, device=windows.flat.device),
         quantiles.index(0.5),
         smape,
@@ -70,15 +78,16 @@ def _measure_typical_scales(network: ForecastNetwork, windows: TrainingWindows, 
     generator = torch.Generator(windows.flat.device).manual_seed(seed)
     model = network.settings
     context = windows.draw(_SAMPLE, model.context, model.horizon, 0.0, 1, generator).context
-    transformed, logged = network.transform(*context)
+    transformed, unit = transform(model.transform, *context)
+    sized = relative(model.transform, unit)
     long = context.observed.sum(1) > min(model.season, model.context // 2)
     for member in network.members:
         assert isinstance(member, SegmentNetwork)
         width = member.settings.context
         values, observed = transformed[:, -width:], context.observed[:, -width:]
-        scale = spread(values, observed, member.settings.scale, member.typical_scale, ~logged)
+        scale = spread(values, observed, member.settings.scale, member.typical_scale, sized)
         size = (values.abs().sum(1) / observed.sum(1).clamp_min(1))[:, None]
-        ratios = torch.where(logged, scale, scale / size.clamp_min(1e-30))[long]
+        ratios = torch.where(sized, scale / size.clamp_min(1e-30), scale)[long]
         if len(ratios):
             member.typical_scale.copy_(ratios.median())
 

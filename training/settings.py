@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from forecaster.settings import ModelSettings, Settings
 
 Preset = Literal["fast", "balanced", "best"]
 Promotion = Literal["if-better", "always", "never"]
+Optimiser = Literal["adamw", "adam", "rmsprop", "sgd"]
+Schedule = Literal["one_cycle", "cosine", "constant"]
+Loss = Literal["quantile", "likelihood"]
 
 
 class FitSettings(Settings):
@@ -21,11 +24,17 @@ class FitSettings(Settings):
     batch: int = Field(default=256, ge=1)
     """Windows per step."""
 
+    optimiser: Optimiser = "adamw"
+    """torch's optimiser of that name."""
+
     learning_rate: float = Field(default=4e-3, gt=0)
-    """Peak of the one-cycle schedule (AdamW)."""
+    """Peak of the schedule."""
+
+    schedule: Schedule = "one_cycle"
+    """Learning rate over the steps: up over a fifth and down (`one_cycle`), only down (`cosine`), or `constant`."""
 
     weight_decay: float = Field(default=1e-2, ge=0)
-    """AdamW's decoupled weight decay."""
+    """Weight decay, decoupled in AdamW."""
 
     clip: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient."""
@@ -33,8 +42,15 @@ class FitSettings(Settings):
     average_decay: float = Field(default=0.99, ge=0, lt=1)
     """Decay of the exponential moving average of the weights; the average is what is kept."""
 
+    loss: Loss = "quantile"
+    """Point and pinball loss in data units (`quantile`), or minus the log-likelihood of the head's distribution in the
+    window's normalised units (`likelihood`; the only one for counts, and none for the quantile head)."""
+
     quantile_weight: float = Field(default=0.3, ge=0)
     """Weight of the pinball loss beside the point loss."""
+
+    auxiliary_weight: float = Field(default=0.0, ge=0)
+    """Weight of a second task: from each encoder state, reconstruct the next segment of the context."""
 
     percentage_weight: float = Field(default=0.5, ge=0, le=1)
     """Share of sMAPE in the point loss; 0 for data with zeros or negative values, where sMAPE is meaningless."""
@@ -66,3 +82,12 @@ class TrainingSettings(Settings):
     model: ModelSettings
     fit: FitSettings = FitSettings()
     backtest: BacktestSettings = BacktestSettings()
+
+    @model_validator(mode="after")
+    def _loss_fits_head(self) -> TrainingSettings:
+        for member in self.model.members:
+            if member.head == "quantile" and self.fit.loss == "likelihood":
+                raise ValueError("loss likelihood needs a parametric head: the quantile head has no density")
+            if member.head == "negative_binomial" and self.fit.loss == "quantile":
+                raise ValueError("head negative_binomial needs loss likelihood: quantiles of counts have no gradient")
+        return self

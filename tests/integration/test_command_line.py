@@ -87,7 +87,7 @@ def test_predict_shows_a_table_and_tells_warnings_to_a_person(command: Command, 
     done = command("predict", "shops.csv", "--model", "shops@champion", "--horizon", 30)
     assert "lo-80" in done.stdout
     assert "more rows" in done.stdout
-    assert "rolled forward" in done.stderr
+    assert "carried on from sample paths" in done.stderr
 
 
 def test_backtest_compares_with_the_naive_methods(command: Command, trained: dict[str, Any]) -> None:

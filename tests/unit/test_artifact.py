@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forecaster.artifact import load_artifact, save_artifact
+from forecaster.artifact import SCHEMA_VERSION, load_artifact, save_artifact
 from forecaster.errors import ArtifactError
 from tests.fixtures_models import make_panel, make_predictor
 
@@ -36,7 +36,7 @@ def test_the_weights_of_the_backtest_are_kept_beside(saved: Path) -> None:
 def test_the_directory_holds_data_only(saved: Path) -> None:
     names = sorted(path.name for path in saved.iterdir())
     assert names == ["backtest.safetensors", "config.json", "golden.json", "weights.safetensors"]
-    assert json.loads((saved / "config.json").read_text())["schema_version"] == 1
+    assert json.loads((saved / "config.json").read_text())["schema_version"] == SCHEMA_VERSION
     assert [path.name for path in saved.parent.iterdir()] == ["model"]  # nothing is left aside
 
 
@@ -72,7 +72,7 @@ def test_a_damaged_model_is_refused(saved: Path, damage: object, told: str) -> N
 
 def test_it_loads_with_neither_lightning_nor_mlflow(saved: Path) -> None:
     code = (
-        "import sys; from forecaster.artifact import load_artifact; load_artifact(sys.argv[1]);"
+        "import sys; from forecaster.artifact import SCHEMA_VERSION, load_artifact; load_artifact(sys.argv[1]);"
         "assert not {'mlflow', 'pytorch_lightning', 'lightning', 'fastapi', 'training', 'service'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(saved)], check=True, timeout=120)

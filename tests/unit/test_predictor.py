@@ -70,7 +70,7 @@ def test_a_longer_horizon_is_rolled_forward_with_a_warning_and_wider_bands(predi
     width = np.log(high / low)
     assert (width[:, 24:48] > width[:, 23:24]).all()
     assert (width[:, 48:] > width[:, 47:48] * 0.999).all()
-    assert "rolled forward" in long.warnings[0][0]
+    assert "carried on from sample paths" in long.warnings[0][0]
     assert short.warnings == [[], []]
 
 

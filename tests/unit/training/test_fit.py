@@ -8,8 +8,8 @@ from forecaster.errors import TrainingError
 from forecaster.network import ForecastNetwork
 from tests.fixtures_models import make_panel, model_settings
 from training.fit import FitResult, Progress, fit
-from training.loss import ForecastLoss
-from training.preparation import build_loss, build_network, training_windows
+from training.loss import Objective
+from training.preparation import build_network, build_objective, training_windows
 from training.sampling import Batch
 from training.settings import FitSettings, TrainingSettings
 
@@ -26,7 +26,7 @@ def run(
 ) -> tuple[ForecastNetwork, FitResult]:
     windows = training_windows(make_panel(missing=0.1), plan, 24, CPU)
     network = build_network(plan, windows)
-    result = fit(network, windows, build_loss(plan, windows), plan.fit, observer=observer, checkpoint=checkpoint)
+    result = fit(network, windows, build_objective(plan, windows), plan.fit, observer=observer, checkpoint=checkpoint)
     return network, result
 
 
@@ -89,25 +89,21 @@ def test_the_kept_weights_are_the_average_not_the_last() -> None:
     assert not same(averaged, last)
 
 
-class Exploding(ForecastLoss):
-    """A loss that is no number above a learning rate."""
+class Exploding(Objective):
+    """A loss that is no number for its first steps."""
 
-    threshold = 1e-3
-    calls = 0
+    remaining = 0
 
-    def __call__(self, forecast: torch.Tensor, batch: Batch) -> torch.Tensor:
-        type(self).calls += 1
-        loss = super().__call__(forecast, batch)
-        return loss * float("nan") if type(self).calls <= self.steps_that_explode else loss
-
-    steps_that_explode = 0
+    def forward(self, network: ForecastNetwork, batch: Batch) -> torch.Tensor:
+        type(self).remaining -= 1
+        loss = super().forward(network, batch)
+        return loss * float("nan") if type(self).remaining >= 0 else loss
 
 
 def explode(steps: int, plan: TrainingSettings) -> FitResult:
     windows = training_windows(make_panel(), plan, 24, CPU)
-    good = build_loss(plan, windows)
-    bad = Exploding(**{name: getattr(good, name) for name in good.__dataclass_fields__})
-    Exploding.calls, Exploding.steps_that_explode = 0, steps
+    bad = Exploding(plan.model.members[0], build_objective(plan, windows).quantile_loss, 0.0)
+    Exploding.remaining = steps
     return fit(build_network(plan, windows), windows, bad, plan.fit)
 
 

@@ -4,7 +4,7 @@ import torch
 
 from forecaster import metrics
 from forecaster.windows import Context, Target
-from training.loss import ForecastLoss
+from training.loss import QuantileLoss
 from training.sampling import Batch
 
 LEVELS = (0.1, 0.5, 0.9)
@@ -19,8 +19,8 @@ def example() -> tuple[Batch, torch.Tensor]:
     return Batch(context, Target(torch.where(observed, truth, 0.0), observed), torch.full((7,), 2.0)), forecast
 
 
-def loss(percentage: float, quantile: float) -> ForecastLoss:
-    return ForecastLoss(torch.tensor(LEVELS), 1, 10.0, 1.5, percentage, quantile)
+def loss(percentage: float, quantile: float) -> QuantileLoss:
+    return QuantileLoss(torch.tensor(LEVELS), 1, 10.0, 1.5, percentage, quantile)
 
 
 def pooled(rows: np.ndarray, observed: np.ndarray) -> float:

@@ -1,0 +1,79 @@
+"""Heads against scipy's distributions."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from forecaster.heads import Parameters, build_head
+from forecaster.settings import DEFAULT_QUANTILES
+from tests.fixtures_models import network_settings
+
+BATCH, STEPS = 40, 6
+
+
+def found(per_step: int, scale: float = 1.0, centre: float = 0.0) -> Parameters:
+    generator = torch.Generator().manual_seed(5)
+    raw = torch.randn(BATCH, STEPS, per_step, generator=generator)
+    one = torch.ones(BATCH, 1)
+    return Parameters(raw, centre + torch.randn(BATCH, STEPS, generator=generator), 0 * one, scale * one)
+
+
+def softplus(x: torch.Tensor) -> np.ndarray:
+    return np.log1p(np.exp(x.double().numpy()))
+
+
+def head(name: str):  # type: ignore[no-untyped-def]
+    counts = {"location": "zero", "scale": "size"} if name == "negative_binomial" else {}
+    return build_head(network_settings(head=name, **counts), DEFAULT_QUANTILES)
+
+
+def truth() -> torch.Tensor:
+    return torch.randn(BATCH, STEPS, generator=torch.Generator().manual_seed(9))
+
+
+@pytest.mark.parametrize("name", ["normal", "student_t"])
+def test_quantiles_and_likelihood_are_those_of_the_distribution(name: str) -> None:
+    made = head(name)
+    p = found(made.parameters_per_step)
+    loc, width = (p.raw[..., 0] + p.centre).double().numpy(), softplus(p.raw[..., 1]) + 1e-3
+    if name == "normal":
+        peer = stats.norm(loc[..., None], width[..., None])
+    else:
+        peer = stats.t(2 + softplus(p.raw[..., 2])[..., None], loc[..., None], width[..., None])
+    expected = peer.ppf(np.array(DEFAULT_QUANTILES))
+    np.testing.assert_allclose(made.quantiles(p).numpy(), expected, rtol=2e-3, atol=2e-3)
+    density = peer.logpdf(truth().double().numpy()[..., None])[..., 0]
+    np.testing.assert_allclose(made.log_likelihood(p, truth()).numpy(), density, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [0.2, 5.0, 60.0, 5000.0])
+def test_counts_have_the_quantiles_and_mass_of_the_negative_binomial(scale: float) -> None:
+    made = head("negative_binomial")
+    p = found(2, scale)
+    mean, dispersion = softplus(p.raw[..., 0] + p.centre) * scale, softplus(p.raw[..., 1]) + 1e-3
+    shape = 1 / dispersion
+    peer = stats.nbinom(shape[..., None], (shape / (shape + mean))[..., None])
+    expected = peer.ppf(np.array(DEFAULT_QUANTILES))
+    actual = made.quantiles(p).double().numpy() * scale
+    assert (actual >= 0).all()
+    np.testing.assert_allclose(actual, np.round(actual), atol=1e-3)  # counts are whole
+    # Sums of float32 may miss a probability by a count; large ones are approximated by a gamma distribution.
+    np.testing.assert_allclose(actual, expected, rtol=0.02, atol=2.01)
+    counts = torch.randint(0, int(4 * scale) + 2, (BATCH, STEPS), generator=torch.Generator().manual_seed(2))
+    mass = peer.logpmf(counts.numpy()[..., None])[..., 0]
+    np.testing.assert_allclose(made.log_likelihood(p, counts / scale).numpy(), mass, rtol=5e-3, atol=5e-3)
+
+
+@pytest.mark.parametrize("name", ["quantile", "normal", "student_t", "negative_binomial"])
+def test_every_head_begins_near_the_shortcut_with_a_moderate_spread(name: str) -> None:
+    made = head(name)
+    centre = 3 * torch.ones(BATCH, 12)
+    decoded = torch.zeros(BATCH, 1, 8)
+    start = Parameters(made(decoded), centre, torch.zeros(BATCH, 1), 100 * torch.ones(BATCH, 1))
+    quantiles = made.quantiles(start).detach()
+    assert quantiles.shape == (BATCH, 12, len(DEFAULT_QUANTILES))
+    middle = quantiles[..., 7]
+    assert 2.4 < middle.mean() < 3.1
+    deviation = (quantiles[..., 10] - middle).mean()  # of the 80 % quantile
+    assert 0.3 < deviation < 3
