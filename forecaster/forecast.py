@@ -29,6 +29,7 @@ class Forecast:
     ids: [N]; ds: [N, H] datetime64[us] or int64; mean, median: [N, H]
     quantiles: probability -> [N, H]; holds what was asked for and both limits of every level
     levels, asked: the levels (percent) and the probabilities that were asked for
+    paths: [N, P, H] possible futures; P is 0 when none were asked for
     warnings: one list of sentences per series
     """
 
@@ -41,6 +42,7 @@ class Forecast:
     levels: tuple[float, ...]
     asked: tuple[float, ...]
     warnings: list[list[str]]
+    paths: FloatArray
 
     def interval(self, level: float) -> tuple[FloatArray, FloatArray]:
         """Lower and upper limit [N, H] of the central interval of `level` percent."""
@@ -48,7 +50,7 @@ class Forecast:
         return self.quantiles[low], self.quantiles[high]
 
     def to_table(self) -> pa.Table:
-        """Long format: `unique_id, ds, mean, median, lo-80, hi-80, …, q0.1, …`."""
+        """Long format: `unique_id, ds, mean, median, lo-80, hi-80, …, q0.1, …, path-1, …`."""
         horizon = self.median.shape[1]
         columns: dict[str, Any] = {"unique_id": self._id_column(horizon), "ds": self._ds_column()}
         columns |= {"mean": self.mean.reshape(-1), "median": self.median.reshape(-1)}
@@ -57,6 +59,8 @@ class Forecast:
             columns |= {f"lo-{level:g}": low.reshape(-1), f"hi-{level:g}": high.reshape(-1)}
         for probability in self.asked:
             columns[f"q{probability:g}"] = self.quantiles[probability].reshape(-1)
+        for number in range(self.paths.shape[1]):
+            columns[f"path-{number + 1}"] = self.paths[:, number].reshape(-1)
         return pa.table(columns)
 
     def _id_column(self, horizon: int) -> pa.Array:

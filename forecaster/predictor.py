@@ -22,7 +22,7 @@ from forecaster.settings import ModelSettings
 from forecaster.windows import Context, gather_context
 
 LONGEST_HORIZON = 10_000
-MOST_PATHS = 10_000
+MOST_PATHS = 1_000
 _CHUNK = 1024  # windows in one pass: enough to fill the matrix products, small enough for any memory
 _FEW = 3
 _LAST_DAY = np.datetime64("9999-12-31", "us")
@@ -75,11 +75,12 @@ class Predictor:
         horizon: int | None = None,
         levels: Sequence[float] = (),
         quantiles: Sequence[float] = (),
+        paths: int = 0,
     ) -> Forecast:
         """Forecast the steps that follow each series of `panel`.
 
         horizon: steps; the trained horizon if None; beyond it sample paths carry it on, with a warning
-        levels: central intervals in percent; quantiles: probabilities
+        levels: central intervals in percent; quantiles: probabilities; paths: sample paths to draw
         Raises InputError naming the series, the field and the mend.
         """
         steps = self._check(panel, horizon, levels, quantiles)
@@ -101,6 +102,9 @@ class Predictor:
             levels=tuple(levels),
             asked=tuple(quantiles),
             warnings=self._warnings(panel, steps),
+            paths=self.sample_paths(panel, paths, horizon=steps)
+            if paths
+            else np.empty((len(grid), 0, steps), np.float32),
         )
 
     def quantiles_at(self, values: FloatArray, begin: IntArray, origin: IntArray, horizon: int) -> FloatArray:
@@ -119,7 +123,7 @@ class Predictor:
     def sample_paths(self, panel: Panel, paths: int, *, horizon: int | None = None, seed: int = 0) -> FloatArray:
         """[N, paths, horizon] possible futures of each series, with the dependence between steps.
 
-        paths: 1 to 10,000; the same seed gives the same paths. Raises InputError as `predict` does.
+        paths: 1 to 1,000; the same seed gives the same paths. Raises InputError as `predict` does.
         """
         steps = self._check(panel, horizon, (), ())
         if not 1 <= paths <= MOST_PATHS:

@@ -24,7 +24,7 @@ class PyFuncForecaster:
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """A frame of `unique_id, ds, y` to one of `unique_id, ds, mean, median, lo-80, …, q0.1, …`.
 
-        params: `horizon` steps, `level` percentages, `quantile` probabilities; all optional
+        params: `horizon` steps, `level` percentages, `quantile` probabilities, `paths` to draw; all optional
         """
         asked = params or {}
         horizon = asked.get("horizon")
@@ -33,6 +33,7 @@ class PyFuncForecaster:
             horizon=None if horizon is None or int(horizon) == 0 else int(horizon),
             levels=[float(level) for level in asked.get("level") or ()],
             quantiles=[float(quantile) for quantile in asked.get("quantile") or ()],
+            paths=int(asked.get("paths") or 0),
         )
         frame: pd.DataFrame = forecast.to_table().to_pandas()
         return frame

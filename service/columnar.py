@@ -36,6 +36,7 @@ def parse(media_type: str, parameters: ForecastParameters, body: bytes) -> Quest
         freq=parameters.freq,
         levels=tuple(parameters.level),
         quantiles=tuple(parameters.quantile),
+        paths=parameters.paths,
         panel=partial(_panel, table),
         place=_place,
     )

@@ -47,6 +47,7 @@ def parse(body: bytes) -> Question:
         freq=request.freq,
         levels=tuple(request.level),
         quantiles=tuple(request.quantiles),
+        paths=request.paths,
         panel=partial(_panel, request.series),
         place=partial(_place, {str(series.id): i for i, series in enumerate(request.series)}),
         notes=_notes(request.series),
@@ -81,6 +82,7 @@ class _Rows:
         self._mean, self._median = whole(forecast.mean), whole(forecast.median)
         intervals = {f"{level:g}": forecast.interval(level) for level in forecast.levels}
         self._intervals = {level: (whole(low), whole(high)) for level, (low, high) in intervals.items()}
+        self._paths = whole(forecast.paths)
         self._quantiles = {f"{probability:g}": whole(forecast.quantiles[probability]) for probability in forecast.asked}
 
     def at(self, index: int) -> dict[str, Any]:
@@ -90,6 +92,7 @@ class _Rows:
             "median": self._median[index],
             "intervals": {k: {"lo": low[index], "hi": high[index]} for k, (low, high) in self._intervals.items()},
             "quantiles": {k: rows[index] for k, rows in self._quantiles.items()},
+            **({"paths": self._paths[index]} if self._paths.shape[1] else {}),
         }
 
 

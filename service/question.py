@@ -25,6 +25,7 @@ class Question:
     freq: str | None
     levels: tuple[float, ...]
     quantiles: tuple[float, ...]
+    paths: int
     panel: Callable[[Frequency], Panel]
     place: Callable[[InputError], InputError]
     notes: tuple[tuple[str, ...], ...] = ()
@@ -47,9 +48,13 @@ def answer(question: Question, model: ServedModel, most_points: int) -> Answer:
     try:
         _check_freq(question.freq, model)
         panel = question.panel(predictor.freq)
-        _check_size(panel.n_series, question.horizon or predictor.info.horizon, most_points)
+        _check_size(panel.n_series * max(1, question.paths), question.horizon or predictor.info.horizon, most_points)
         forecast = predictor.predict(
-            panel, horizon=question.horizon, levels=question.levels, quantiles=question.quantiles
+            panel,
+            horizon=question.horizon,
+            levels=question.levels,
+            quantiles=question.quantiles,
+            paths=question.paths,
         )
     except InputError as error:
         raise question.place(error) from error
@@ -72,7 +77,7 @@ def _check_freq(freq: str | None, model: ServedModel) -> None:
 def _check_size(series: int, horizon: int, most_points: int) -> None:
     if series * horizon > most_points:
         raise InputError(
-            f"{series} series times {horizon} steps are more than {most_points} values",
+            f"{series} series (times sample paths) times {horizon} steps are more than {most_points} values",
             field="horizon",
-            mend="ask for fewer series at once",
+            mend="ask for fewer series or sample paths at once",
         )

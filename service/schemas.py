@@ -13,6 +13,7 @@ MOST_SERIES = 10_000
 MOST_VALUES = 1_000_000
 LONGEST_HORIZON = 10_000
 MOST_PROBABILITIES = 50
+MOST_PATHS = 1_000
 
 
 def _or_say(message: str) -> WrapValidator:
@@ -47,6 +48,10 @@ Levels = Annotated[
     ),
 ]
 Quantiles = Annotated[list[Quantile], Field(max_length=MOST_PROBABILITIES, description="Quantiles, as probabilities.")]
+Paths = Annotated[
+    int,
+    Field(ge=0, le=MOST_PATHS, description="Sample paths: possible futures with the dependence between steps."),
+]
 Model = Annotated[
     str | None,
     Field(
@@ -92,6 +97,7 @@ class ForecastRequest(Strict):
     freq: Freq = None
     level: Levels = []
     quantiles: Quantiles = []
+    paths: Paths = 0
     series: Annotated[list[SeriesIn], FailFast(), Field(min_length=1, max_length=MOST_SERIES)]
 
 
@@ -105,6 +111,7 @@ class ForecastParameters(BaseModel):
     freq: Freq = None
     level: Levels = []
     quantile: Quantiles = []
+    paths: Paths = 0
 
 
 class ModelOut(BaseModel):
@@ -125,6 +132,8 @@ class ForecastOut(BaseModel):
     median: list[float]
     intervals: dict[str, Interval]
     quantiles: dict[str, list[float]]
+    paths: list[list[float]] | None = None
+    """Sample paths, where some were asked for."""
     warnings: list[str]
 
 

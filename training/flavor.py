@@ -33,7 +33,7 @@ def save_model(path: str, mlflow_model: Model, *, directory: Path, signature: Mo
 
 
 def signature_of() -> ModelSignature:
-    """The columns of long data; parameters horizon (0: as trained), level and quantile.
+    """The columns of long data; parameters horizon (0: as trained), level, quantile and paths.
 
     Columns have any type: MLflow would refuse whole numbers for a double, or text for a timestamp, while the reader
     takes both and names the series and the mend where it cannot.
@@ -44,6 +44,7 @@ def signature_of() -> ModelSignature:
             ParamSpec("horizon", "long", 0),
             ParamSpec("level", "double", [80.0, 95.0], (-1,)),
             ParamSpec("quantile", "double", [], (-1,)),
+            ParamSpec("paths", "long", 0),
         ]
     )
     return ModelSignature(inputs=inputs, params=params)

@@ -31,6 +31,7 @@ def predict(
         list[float] | None, typer.Option("--level", help="Central interval in percent; may be repeated. Default 80.")
     ] = None,
     quantile: Annotated[list[float] | None, typer.Option("--quantile", help="Probability; may be repeated.")] = None,
+    paths: Annotated[int, typer.Option("--paths", help="Sample paths to draw, as columns path-1, path-2, …")] = 0,
     out: Annotated[Path | None, typer.Option("--out", help="Write to this .parquet, .csv or .arrow file.")] = None,
     json: Json = False,
 ) -> None:
@@ -42,7 +43,7 @@ def predict(
         from forecaster.reading import read_panel
 
         panel = read_panel(data, predictor.freq)
-        forecast = predictor.predict(panel, horizon=horizon, levels=levels, quantiles=quantile or [])
+        forecast = predictor.predict(panel, horizon=horizon, levels=levels, quantiles=quantile or [], paths=paths)
     table = forecast.to_table()
     _tell_warnings(forecast)
     if out is not None and writer is not None:
@@ -185,6 +186,7 @@ def _document(forecast: Forecast, table: pa.Table, version: dict[str, Any], out:
 
 
 def _show(table: pa.Table) -> None:
+    table = table.select([name for name in table.column_names if not name.startswith("path-")])  # for files only
     rows = [list(row.values()) for row in table.slice(0, _SHOWN_ROWS).to_pylist()]
     show_table("", table.column_names, rows)
     if table.num_rows > _SHOWN_ROWS:

@@ -37,8 +37,8 @@ def test_steps_of_a_long_horizon_share_the_deviate_of_their_knot() -> None:
 def test_paths_have_the_forecasts_quantiles_at_every_step() -> None:
     predictor = with_dependence(make_predictor(), 0.7)
     panel = make_panel(n=3)
-    drawn = predictor.sample_paths(panel, 2048)
-    assert drawn.shape == (3, 2048, 24)
+    drawn = predictor.sample_paths(panel, 1000)
+    assert drawn.shape == (3, 1000, 24)
     forecast = predictor.predict(panel, quantiles=[0.1, 0.5, 0.9])
     width = forecast.quantiles[0.9] - forecast.quantiles[0.1]
     for probability, expected in forecast.quantiles.items():
@@ -48,8 +48,8 @@ def test_paths_have_the_forecasts_quantiles_at_every_step() -> None:
 def test_sums_over_paths_spread_as_the_dependence_says() -> None:
     """Independent steps would average out; steps that move together do not."""
     panel = make_panel(n=1)
-    loose = with_dependence(make_predictor(), 0.0).sample_paths(panel, 1024)
-    tied = with_dependence(make_predictor(), 0.95).sample_paths(panel, 1024)
+    loose = with_dependence(make_predictor(), 0.0).sample_paths(panel, 512)
+    tied = with_dependence(make_predictor(), 0.95).sample_paths(panel, 512)
     assert tied.sum(2).std() > 2.5 * loose.sum(2).std()
 
 
@@ -59,7 +59,16 @@ def test_the_same_seed_gives_the_same_paths_and_another_gives_others() -> None:
     assert not np.array_equal(predictor.sample_paths(panel, 8, seed=3), predictor.sample_paths(panel, 8, seed=4))
 
 
-@pytest.mark.parametrize("paths", [0, -1, 10_001])
+def test_a_forecast_carries_the_paths_that_were_asked_for_as_columns() -> None:
+    predictor, panel = make_predictor(), make_panel(n=2)
+    forecast = predictor.predict(panel, horizon=3, paths=5)
+    table = forecast.to_table()
+    assert table.column_names[-5:] == [f"path-{k}" for k in range(1, 6)]
+    assert table["path-2"].to_pylist() == predictor.sample_paths(panel, 5, horizon=3)[:, 1].reshape(-1).tolist()
+    assert predictor.predict(panel).paths.shape[1] == 0
+
+
+@pytest.mark.parametrize("paths", [0, -1, 1_001])
 def test_a_number_of_paths_out_of_range_is_named(paths: int) -> None:
     with pytest.raises(InputError, match="paths"):
         make_predictor().sample_paths(make_panel(n=1), paths)

@@ -59,6 +59,14 @@ def test_a_forecast_is_the_predictors(client: httpx.Client, toy: Predictor) -> N
     assert one["warnings"] == []
 
 
+def test_sample_paths_come_when_they_are_asked_for(client: httpx.Client, toy: Predictor) -> None:
+    values = history()
+    answer = ask(client, [{"id": "a", "start": "2024-01-01", "values": values}], paths=3, horizon=30)
+    expected = toy.sample_paths(panel_from_histories(["a"], ["2024-01-01"], [values], "h"), 3, horizon=30)
+    np.testing.assert_allclose(answer["forecasts"][0]["paths"], expected[0], rtol=1e-6)
+    assert "paths" not in ask(client, [{"id": "a", "start": "2024-01-01", "values": values}])["forecasts"][0]
+
+
 def test_a_batch_of_400_is_the_same_as_one_by_one(client: httpx.Client) -> None:
     series: list[dict[str, Any]] = [{"id": i, "start": 1, "values": history(60 + i % 50, i)} for i in range(400)]
     series[5]["values"][3] = None
