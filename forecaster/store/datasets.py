@@ -20,7 +20,7 @@ import fsspec
 import pyarrow as pa
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from forecaster.errors import InputError, NotFound, TooLarge
+from forecaster.errors import InputError, NotFound, TooLarge, first_line
 from forecaster.sources import open_source
 from forecaster.store.spec import DATASET_REFERENCE, NAME
 
@@ -175,8 +175,8 @@ def _inspect(path: Path, name: str) -> tuple[Sequence[str], int]:
         problem = error.problem.replace(str(path), f"data set {name!r}")
         raise InputError(problem, field=error.field, mend=error.mend) from error
     except (pa.ArrowException, OSError, EOFError) as error:
-        reason = str(error).split("\n")[0]
-        raise InputError(f"data set {name!r} cannot be read ({reason})", mend="check that the file is whole") from error
+        problem = f"data set {name!r} cannot be read ({first_line(error)})"
+        raise InputError(problem, mend="check that the file is whole") from error
     if rows == 0:
         raise InputError(f"data set {name!r} has no rows", field="y", mend="give at least one observation")
     return source.columns, rows
