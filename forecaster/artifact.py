@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from forecaster.errors import ArtifactError
+from forecaster.errors import ArtifactError, first_line
 from forecaster.network import ForecastNetwork
 from forecaster.panel import FloatArray
 from forecaster.predictor import ModelInfo, Predictor
@@ -64,7 +64,7 @@ def load_artifact(directory: Path | str, *, backtest: bool = False) -> Predictor
     try:
         network.load_state_dict(load_file(directory / (BACKTEST if backtest else WEIGHTS)))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise ArtifactError(f"the weights in {directory} cannot be read: {_first_line(error)}") from error
+        raise ArtifactError(f"the weights in {directory} cannot be read: {first_line(error)}") from error
     predictor = Predictor(network, info)
     if not backtest:
         _check_golden(directory, predictor)
@@ -81,7 +81,7 @@ def _read_info(directory: Path) -> ModelInfo:
     try:
         return ModelInfo.model_validate(config)
     except ValidationError as error:
-        raise ArtifactError(f"{directory / CONFIG} is not valid: {_first_line(error)}") from error
+        raise ArtifactError(f"{directory / CONFIG} is not valid: {first_line(error)}") from error
 
 
 def _check_golden(directory: Path, predictor: Predictor) -> None:
@@ -90,7 +90,7 @@ def _check_golden(directory: Path, predictor: Predictor) -> None:
         values = np.array(golden["values"], np.float32)
         expected = np.array(golden["quantiles"], np.float32)
     except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{directory / GOLDEN} is not valid: {_first_line(error)}") from error
+        raise ArtifactError(f"{directory / GOLDEN} is not valid: {first_line(error)}") from error
     actual = _forecast_rows(predictor, values)
     if actual.shape != expected.shape or not np.isfinite(actual).all():
         raise ArtifactError(f"the model in {directory} gives no forecast of the expected shape")
@@ -131,11 +131,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be read: {_first_line(error)}") from error
+        raise ArtifactError(f"{path} cannot be read: {first_line(error)}") from error
     if not isinstance(content, dict):
         raise ArtifactError(f"{path} is not valid: an object is expected")
     return content
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -11,6 +11,7 @@ import torch
 from forecaster.frequency import IntArray
 from forecaster.normalisation import fill
 from forecaster.panel import FloatArray
+from forecaster.theta import theta_forecasts
 from forecaster.windows import gather_context
 
 _CHUNK = 4096  # windows at once
@@ -37,17 +38,18 @@ def seasonal_naive(values: FloatArray, begin: IntArray, origin: IntArray, horizo
 
 
 def theta(values: FloatArray, begin: IntArray, origin: IntArray, horizon: int, season: int) -> FloatArray:
-    """[N, H] the optimised Theta method of statsforecast, a model per window; gaps are interpolated before."""
-    from statsforecast.models import OptimizedTheta  # half a second to import, and only training needs it
+    """[N, H] the optimised Theta method, a model per window; gaps are interpolated before.
 
+    A history that is constant, or too short to have a season, is forecast by the seasonal naive method.
+    """
     period = season if season <= _LONGEST_THETA_SEASON else 1
+    longest = max(_LONGEST_THETA, 4 * period)
+    histories = [_interpolated(values[max(b, o - longest) : o]) for b, o in zip(begin, origin, strict=True)]
+    fit = np.array([len(history) >= 2 * period + 3 and np.ptp(history) > 0 for history in histories])
     forecasts = np.empty((len(begin), horizon), np.float32)
-    for row, (first, last) in enumerate(zip(begin, origin, strict=True)):
-        history = _interpolated(values[max(first, last - max(_LONGEST_THETA, 4 * period)) : last])
-        if len(history) < 2 * period + 3 or np.ptp(history) == 0:
-            forecasts[row] = seasonal_naive(values, begin[row : row + 1], origin[row : row + 1], horizon, season)[0]
-        else:
-            forecasts[row] = OptimizedTheta(season_length=period).forecast(history, horizon)["mean"]
+    if fit.any():
+        forecasts[fit] = theta_forecasts([histories[row] for row in np.flatnonzero(fit)], horizon, period)
+    forecasts[~fit] = seasonal_naive(values, begin[~fit], origin[~fit], horizon, season)
     return forecasts
 
 

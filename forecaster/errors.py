@@ -6,6 +6,11 @@ prints it and exits with `exit_code`; the service answers `status` with a proble
 
 from __future__ import annotations
 
+import re
+
+_PASSWORD = re.compile(r"//[^/@\s]*@")  # of an address
+_CONNECTION = re.compile(r" with exception |: HTTPConnectionPool")  # where MLflow adds a connection's own words
+
 
 class ForecasterError(Exception):
     """Base of all errors raised on purpose. `str(error)` is one line."""
@@ -89,3 +94,9 @@ class TrainingError(ForecasterError):
 
     title = "Training failed"
     slug = "training-failed"
+
+
+def first_line(error: BaseException) -> str:
+    """What a person needs of an error of another library: one line, at most 300 characters, and no password."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return _PASSWORD.sub("//", _CONNECTION.split(line)[0])[:300]

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from forecaster.errors import InputError, NotFound
+from forecaster.errors import InputError, NotFound, first_line
 
 COLUMNS = ("unique_id", "ds", "y")
 _BATCH_ROWS = 1 << 16
@@ -44,7 +44,7 @@ def _to_table(source: Any) -> pa.Table:
             return pa.table(source)
     except (pa.ArrowException, TypeError, AttributeError) as error:
         raise InputError(
-            f"the records cannot be read ({_first_line(error)})", mend="give one type per column"
+            f"the records cannot be read ({first_line(error)})", mend="give one type per column"
         ) from error
     raise InputError(
         f"cannot read data from a {type(source).__name__}",
@@ -121,7 +121,7 @@ def _read_arrow(path: str) -> pa.Table:
         table.validate(full=True)  # its buffers' own offsets are not to be trusted: a false one ends the process
         return table
     except (pa.ArrowException, OSError, ValueError, LookupError) as error:
-        raise InputError(f"{path} cannot be read ({_first_line(error)})", mend="write it as an Arrow stream") from error
+        raise InputError(f"{path} cannot be read ({first_line(error)})", mend="write it as an Arrow stream") from error
 
 
 class _reading:
@@ -136,13 +136,13 @@ class _reading:
         except FileNotFoundError as error:
             raise NotFound(f"there is no file {self.path}") from error
         except (OSError, ImportError, ValueError) as error:
-            raise InputError(f"{self.path} cannot be opened ({_first_line(error)})") from error
+            raise InputError(f"{self.path} cannot be opened ({first_line(error)})") from error
         return self._file
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         self._file.close()
         if isinstance(error, (pa.ArrowException, EOFError, OSError)):  # zlib's complaints come as OSError
-            problem = f"{self.path} cannot be read ({_first_line(error)})"
+            problem = f"{self.path} cannot be read ({first_line(error)})"
             raise InputError(problem, mend="check that the file is whole and of the type its name says") from error
 
 
@@ -155,7 +155,3 @@ def _require_columns(columns: Sequence[str]) -> None:
             )
         if list(columns).count(column) > 1:
             raise InputError("the column occurs twice", field=column, mend="keep one of them")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

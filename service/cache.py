@@ -11,19 +11,17 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 from forecaster.artifact import load_artifact
 from forecaster.errors import ArtifactError
 from forecaster.predictor import Predictor
+from forecaster.store.incoming import INCOMING, incoming
 from service.registry import Version
 
-_ASIDE = ".incoming"
 _SERVING = "serving.json"
 _ABANDONED_SECONDS = 3600.0
 
@@ -58,7 +56,7 @@ class ModelCache:
             except ArtifactError as error:
                 logger.warning("the local copy of %s is damaged and is fetched anew: %s", version, error)
                 shutil.rmtree(place, ignore_errors=True)
-        with self._aside() as aside:
+        with incoming(self._directory) as aside:
             fetched = download(version, aside)
             predictor = load_artifact(fetched)
             _move(fetched, place)
@@ -73,7 +71,7 @@ class ModelCache:
         folder = self._folder(serving.current.name)
         folder.mkdir(parents=True, exist_ok=True)
         kept = [version for version in (serving.current, serving.previous) if version is not None]
-        with self._aside() as aside:
+        with incoming(self._directory) as aside:
             note = aside / _SERVING
             note.write_text(json.dumps(asdict(serving), indent=1), encoding="utf-8")
             os.replace(note, folder / _SERVING)
@@ -90,7 +88,7 @@ class ModelCache:
 
     def tidy(self) -> None:
         """Remove what processes that were killed in mid-download left behind."""
-        for aside in (self._directory / _ASIDE).glob("*"):
+        for aside in (self._directory / INCOMING).glob("*"):
             if time.time() - aside.stat().st_mtime > _ABANDONED_SECONDS:
                 shutil.rmtree(aside, ignore_errors=True)
 
@@ -112,13 +110,6 @@ class ModelCache:
     def _place(self, version: Version) -> Path:
         # The run, as well: a registry that was made anew counts versions from 1 again.
         return self._folder(version.name) / f"{version.version}-{(version.run_id or 'no-run')[:8]}"
-
-    @contextmanager
-    def _aside(self) -> Iterator[Path]:
-        incoming = self._directory / _ASIDE
-        incoming.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=incoming) as aside:
-            yield Path(aside)
 
 
 def _move(source: Path, place: Path) -> None:

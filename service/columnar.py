@@ -13,7 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet
 from pyarrow import compute
 
-from forecaster.errors import InputError
+from forecaster.errors import InputError, first_line
 from forecaster.frequency import Frequency
 from forecaster.panel import Panel
 from forecaster.reading import read_panel
@@ -47,8 +47,7 @@ def read_table(media_type: str, body: bytes) -> pa.Table:
         table = _READERS[media_type](body)
         table.validate(full=True)  # its buffers' own offsets are not to be trusted: a false one ends the process
     except (pa.ArrowException, OSError, ValueError, LookupError) as error:
-        reason = (str(error).strip().splitlines() or ["damaged"])[0][:200]
-        raise InputError(f"the body cannot be read as {media_type}: {reason}") from error
+        raise InputError(f"the body cannot be read as {media_type}: {first_line(error)}") from error
     return table
 
 

@@ -7,7 +7,6 @@ the event loop, and none while a forecast waits for a champion.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
-from forecaster.errors import NotFound, Unavailable
+from forecaster.errors import NotFound, Unavailable, first_line
 from forecaster.store.registry import CHAMPION, PREVIOUS_TAG, promote, rollback
 from service.environment import prepare_environment
 
@@ -121,7 +120,7 @@ class Registry:
         try:
             return Path(download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=self._uri))
         except Exception as error:  # each kind of storage has exceptions of its own
-            raise Unavailable(f"{version} cannot be downloaded: {_first_line(error)}") from error
+            raise Unavailable(f"{version} cannot be downloaded: {first_line(error)}") from error
 
     @cached_property
     def _client(self) -> Any:
@@ -192,13 +191,7 @@ def _translated() -> Iterator[None]:
         yield
     except MlflowException as error:
         if error.error_code in _MISSING:
-            raise NotFound(_first_line(error)) from error
-        raise Unavailable(f"the model registry cannot be used now: {_first_line(error)}") from error
+            raise NotFound(first_line(error)) from error
+        raise Unavailable(f"the model registry cannot be used now: {first_line(error)}") from error
     except OSError as error:  # of the connection, where MLflow lets it through
-        raise Unavailable(f"the model registry cannot be used now: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    """What a caller may know: MLflow adds the connection's own words, and an address may hold a password."""
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return re.sub(r"//[^/@\s]*@", "//", line).partition(" with exception ")[0][:300]
+        raise Unavailable(f"the model registry cannot be used now: {first_line(error)}") from error

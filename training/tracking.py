@@ -19,7 +19,7 @@ from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource  # noq
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 
-from forecaster.errors import Unavailable
+from forecaster.errors import Unavailable, first_line
 from forecaster.store.settings import StoreSettings
 from training.fit import Progress
 from training.request import TrainRequest
@@ -164,9 +164,3 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, at most 300 characters."""
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return line.partition(" with exception ")[0].partition(": HTTPConnectionPool")[0][:300]

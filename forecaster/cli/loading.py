@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forecaster.errors import Unavailable
+from forecaster.errors import Unavailable, first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,8 +42,8 @@ def registry() -> Iterator[MlflowClient]:
         try:
             yield mlflow.MlflowClient(settings.tracking_uri)
         except MlflowException as error:
-            reason = (str(error).strip().splitlines() or [""])[0].partition(" with exception ")[0][:200]
-            raise Unavailable(f"the registry at {_without_password(settings)} does not answer: {reason}") from error
+            where = _without_password(settings)
+            raise Unavailable(f"the registry at {where} does not answer: {first_line(error)}") from error
 
 
 def _without_password(settings: StoreSettings) -> str:

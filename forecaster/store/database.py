@@ -13,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from forecaster.errors import InputError, Unavailable
+from forecaster.errors import InputError, Unavailable, first_line
 
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 _FIELD = "FORECASTER_DATABASE_URL"
@@ -107,5 +107,5 @@ def _reachable() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeoutError) as error:
-        reason = str(getattr(error, "orig", error)).strip().split("\n")[0]
+        reason = first_line(getattr(error, "orig", error))
         raise Unavailable(f"the job database cannot be used now: {reason}") from error

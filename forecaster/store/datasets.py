@@ -13,15 +13,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Literal
 
 import fsspec
 import pyarrow as pa
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from forecaster.errors import InputError, NotFound, TooLarge
+from forecaster.errors import InputError, NotFound, TooLarge, first_line
 from forecaster.sources import open_source
+from forecaster.store.incoming import incoming
 from forecaster.store.spec import DATASET_REFERENCE, NAME
 
 DataFormat = Literal["csv", "csv.gz", "parquet", "arrow"]
@@ -29,7 +29,6 @@ DataFormat = Literal["csv", "csv.gz", "parquet", "arrow"]
 MAX_BYTES = 2 << 30
 _CHUNK = 1 << 20
 _DIGITS = 16  # of the digest, in file names
-_ASIDE = ".incoming"  # no data set can have this name
 _ENDINGS: dict[str, DataFormat] = {
     "csv": "csv",
     "csv.gz": "csv.gz",
@@ -79,7 +78,7 @@ class DatasetStore:
         if not NAME.fullmatch(name):
             raise InputError(f"{name!r} cannot name a data set", field="name", mend="use letters, digits and . _ -")
         kind = _format(format, source)
-        with self._aside() as aside:
+        with incoming(self._directory) as aside:
             path = aside / f"data.{kind}"
             with _opened(source) as stream:
                 digest = self._copy(stream, path)
@@ -117,14 +116,6 @@ class DatasetStore:
     def _versions(self, name: str) -> Sequence[DatasetVersion]:
         described = (_described(path) for path in (self._directory / name).glob("*.json"))
         return sorted(described, key=lambda version: version.created_at, reverse=True)
-
-    @contextmanager
-    def _aside(self) -> Iterator[Path]:
-        """A folder on the same file system, from where a whole file moves into place in one step."""
-        incoming = self._directory / _ASIDE
-        incoming.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=incoming) as aside:
-            yield Path(aside)
 
     def _copy(self, stream: BinaryIO, path: Path) -> str:
         digest, size = hashlib.sha256(), 0
@@ -175,8 +166,8 @@ def _inspect(path: Path, name: str) -> tuple[Sequence[str], int]:
         problem = error.problem.replace(str(path), f"data set {name!r}")
         raise InputError(problem, field=error.field, mend=error.mend) from error
     except (pa.ArrowException, OSError, EOFError) as error:
-        reason = str(error).split("\n")[0]
-        raise InputError(f"data set {name!r} cannot be read ({reason})", mend="check that the file is whole") from error
+        problem = f"data set {name!r} cannot be read ({first_line(error)})"
+        raise InputError(problem, mend="check that the file is whole") from error
     if rows == 0:
         raise InputError(f"data set {name!r} has no rows", field="y", mend="give at least one observation")
     return source.columns, rows
