@@ -118,7 +118,7 @@ class _TerminalReporter:
         with Progress(*columns, console=stderr) as bars:
             yield cls(bars)
 
-    def plan(self, members: int) -> None:
+    def plan(self, fits: int, at_once: int) -> None:
         """The bars say it."""
 
     def stage(self, name: str) -> None:
