@@ -18,20 +18,17 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-import pyarrow as pa
-
 from forecaster.artifact import load_artifact, save_artifact
 from forecaster.backtest import held_out_steps
 from forecaster.panel import Panel
 from forecaster.predictor import ModelInfo, Predictor
-from forecaster.reading import read_panel
 from forecaster.store.settings import StoreSettings
 from training import champion, publishing
 from training.evaluation import Evaluation, evaluate_training, training_backtest
 from training.fit import FitResult, Progress
 from training.members import Fitter, ModelFit, processes_for
-from training.planning import Start, plan_training, warm_start
-from training.profile import Profile, profile_panel
+from training.planning import Start, plan_training, read_data, warm_start
+from training.profile import Profile
 from training.request import Reporter, Silent, TrainRequest, TrainResult
 from training.settings import TrainingSettings
 from training.tracking import Run, tracked_run
@@ -52,13 +49,7 @@ def train(
     """
     reporter = reporter or Silent()
     began = time.perf_counter()
-    reporter.stage("reading the data")
-    pa.set_memory_pool(pa.system_memory_pool())  # the default pool keeps what reading took for itself
-    panel = read_panel(request.data, request.freq)
-    panel.require_observations()
-    for note in panel.notes:
-        reporter.note(note)
-    profile = profile_panel(panel)
+    panel, profile = read_data(request, reporter)
     plan = plan_training(request, panel, profile, Start())  # wrong settings are told before a run begins
     with tracked_run(request, settings) as run, _workspace(request) as work:
         start = Start()
