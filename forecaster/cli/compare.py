@@ -12,7 +12,7 @@ from forecaster.cli import options
 from forecaster.cli.output import Json, emit, figure, prepare, show_table, stderr, stdout
 from forecaster.cli.training_run import TerminalReporter
 
-_COLUMNS = ("cell", "parameters", "MASE", "sMAPE", "quantile loss", "coverage 95 %", "fit seconds", "windows/s")
+_COLUMNS = ("cell", "parameters", "MASE", "± sd", "sMAPE", "quantile loss", "coverage 95 %", "fit s", "windows/s")
 
 
 def compare(
@@ -60,22 +60,18 @@ def _compare(cells: list[str], seeds: int, arguments: dict[str, Any]) -> dict[st
 def _show(result: dict[str, Any]) -> None:
     rows = [
         [
-            cell["cell"], cell["parameters"], _with_spread(cell["mase"], cell["mase_sd"]),
+            cell["cell"], cell["parameters"], cell["mase"], cell["mase_sd"],
             *(cell["metrics"][name] for name in ("smape", "sql", "coverage-95")),
             round(cell["seconds"], 1), round(cell["windows_per_second"]),
         ]
         for cell in result["cells"]
     ]  # fmt: skip
     seeds = len(result["seeds"])
-    title = f"{result['windows']} held-out windows, " + (f"mean ± sd of {seeds} seeds" if seeds > 1 else "one seed")
+    title = f"{result['windows']} held-out windows, " + (f"means of {seeds} seeds" if seeds > 1 else "one seed")
     show_table(title, _COLUMNS, rows)
     stdout.print(f"MASE of baselines: {', '.join(_baseline(*item) for item in result['baselines'].items())}")
     stdout.print(result["verdict"])
     stdout.print(f"run {result['run_id']}")
-
-
-def _with_spread(mean: float, spread: float | None) -> str:
-    return figure(mean) if spread is None else f"{figure(mean)} ± {spread:.2g}"
 
 
 def _baseline(name: str, measures: dict[str, float]) -> str:
