@@ -73,15 +73,36 @@ def training_backtest(panel: Panel, settings: TrainingSettings, longest: int = _
 
 
 def evaluate_training(predictor: Predictor, windows: BacktestWindows, settings: TrainingSettings) -> Evaluation:
-    """Score a predictor whose network is not calibrated yet."""
-    quantiles = cross_calibrated(predictor, windows)
-    positive = settings.model.transform == "log"
-    scores = score_quantiles(windows, quantiles, settings.model.quantiles, positive=positive)
-    baselines = _baselines(windows, scores, settings)
+    """Score a predictor whose network is not calibrated yet, beside the baselines."""
+    quantiles, scores = score_training(predictor, windows)
+    baselines = score_baselines(windows, settings)
+    rows = _baseline_rows(windows, settings)
+    baselines["theta"]["model_mase"] = float(np.nanmean(scores.by_window["mase"][rows]))
     factors = calibration_factors(predictor.network, windows)
     with _calibrated(predictor.network, factors):
         dependence = measure_dependence(predictor.network, windows)
     return Evaluation(windows, quantiles, scores, baselines, factors, dependence)
+
+
+def score_training(predictor: Predictor, windows: BacktestWindows) -> tuple[FloatArray, Scores]:
+    """Calibrated quantiles [N, H, Q] and scores of a predictor whose network is not calibrated yet."""
+    quantiles = cross_calibrated(predictor, windows)
+    model = predictor.info.settings
+    return quantiles, score_quantiles(windows, quantiles, model.quantiles, positive=model.transform == "log")
+
+
+def score_baselines(windows: BacktestWindows, settings: TrainingSettings) -> dict[str, dict[str, float]]:
+    """Measures of `naive` and `seasonal_naive`, and of `theta` on a sample of `windows` windows."""
+    values, begin, origin, horizon = windows.panel.values, windows.begin, windows.origin, windows.horizon
+    season = settings.model.season
+    rows = _baseline_rows(windows, settings)
+    part = windows.take(rows)
+    statistical = score_points(part, theta(values, part.begin, part.origin, horizon, season)).metrics
+    return {
+        "naive": score_points(windows, seasonal_naive(values, begin, origin, horizon, 1)).metrics,
+        "seasonal_naive": score_points(windows, seasonal_naive(values, begin, origin, horizon, season)).metrics,
+        "theta": {**statistical, "windows": float(len(rows))},
+    }
 
 
 def cross_calibrated(predictor: Predictor, windows: BacktestWindows) -> FloatArray:
@@ -112,22 +133,8 @@ def _calibrated(network: ForecastNetwork, factors: torch.Tensor) -> Iterator[Non
         network.calibration.copy_(before)
 
 
-def _baselines(windows: BacktestWindows, scores: Scores, settings: TrainingSettings) -> dict[str, dict[str, float]]:
-    values, begin, origin, horizon = windows.panel.values, windows.begin, windows.origin, windows.horizon
-    season = settings.model.season
-    found = {
-        "naive": score_points(windows, seasonal_naive(values, begin, origin, horizon, 1)).metrics,
-        "seasonal_naive": score_points(windows, seasonal_naive(values, begin, origin, horizon, season)).metrics,
-    }
-    rows = _sample(len(windows.series), settings.backtest.baseline_series, settings.fit.seed)
-    part = windows.take(rows)
-    statistical = score_points(part, theta(values, part.begin, part.origin, horizon, season)).metrics
-    model = scores.by_window["mase"][rows]
-    found["theta"] = {**statistical, "windows": float(len(rows)), "model_mase": float(np.nanmean(model))}
-    return found
-
-
-def _sample(count: int, most: int, seed: int) -> np.ndarray:
+def _baseline_rows(windows: BacktestWindows, settings: TrainingSettings) -> np.ndarray:
+    count, most = len(windows.series), settings.backtest.baseline_series
     if count <= most:
         return np.arange(count)
-    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+    return np.sort(np.random.default_rng(settings.fit.seed).choice(count, most, replace=False))

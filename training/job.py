@@ -21,11 +21,8 @@ from forecaster.store.jobs import JobStore
 from forecaster.store.settings import StoreSettings
 from forecaster.store.spec import JobSpec
 from training.fit import Progress
-from training.pipeline import quiet_libraries, train
-from training.request import TrainRequest
 
 logger = logging.getLogger("training")
-_FITS = 2  # of each member: one that holds out the end, and the final one
 
 
 class EventReporter:
@@ -33,28 +30,33 @@ class EventReporter:
 
     def __init__(self) -> None:
         self._known: dict[str, Any] = {}
-        self._members = 1
+        self._fits, self._at_once = 1, 1
+        self._shares: dict[str, float] = {}  # how much of each fit is done, from 0 to 1
+        self._seconds = 0.0  # that a whole fit takes
 
-    def plan(self, members: int) -> None:
-        self._members = members
+    def plan(self, fits: int, at_once: int) -> None:
+        self._fits, self._at_once = fits, at_once
 
     def stage(self, name: str) -> None:
         logger.info("%s", name)
+        self._shares = dict.fromkeys(self._shares, 1.0)  # what was told of before has ended
+        if " fit" in name:
+            self._shares[name] = 0.0  # or it is found finished, and tells nothing
         self._tell(stage=name)
 
     def progress(self, stage: str, progress: Progress) -> None:
-        fits = _FITS * self._members
-        kind, _, number = stage.partition(" fit")
-        fits_before = self._members * (kind == "final") + int(number or 1) - 1
-        whole = progress.seconds_left / max(1, progress.epochs - progress.epoch) * progress.epochs
+        self._shares[stage] = progress.epoch / progress.epochs
+        if progress.epoch < progress.epochs:
+            self._seconds = progress.seconds_left / (1 - self._shares[stage])
+        left = self._fits - sum(self._shares.values())
         self._tell(
             stage=stage,
             epoch=progress.epoch,
             epochs=progress.epochs,
             loss=progress.loss,
             windows_per_second=round(progress.windows_per_second, 1),
-            seconds_left=round(progress.seconds_left + whole * (fits - 1 - fits_before), 1),
-            fraction=round((fits_before + progress.epoch / progress.epochs) / fits, 4),
+            seconds_left=round(self._seconds * left / self._at_once, 1),
+            fraction=round(1 - left / self._fits, 4),
         )
         logger.info("%s: epoch %d of %d, loss %.4f", stage, progress.epoch, progress.epochs, progress.loss)
 
@@ -75,6 +77,8 @@ def emit(event: str, **content: Any) -> None:
 
 def main(directory: Path) -> int:
     """Run the job whose spec lies in `directory`; gives the exit code."""
+    from training.pipeline import quiet_libraries  # not above: processes that fit members import this module too
+
     _end_with_the_worker()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     quiet_libraries()
@@ -93,6 +97,9 @@ def main(directory: Path) -> int:
 
 
 def _run(directory: Path) -> dict[str, Any]:
+    from training.pipeline import train
+    from training.request import TrainRequest
+
     task = json.loads((directory / "spec.json").read_text())
     spec = JobSpec.model_validate(task["spec"])
     settings = StoreSettings()

@@ -11,28 +11,24 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-import pyarrow as pa
-from torch import Tensor
-
 from forecaster.artifact import load_artifact, save_artifact
 from forecaster.backtest import held_out_steps
-from forecaster.network import ForecastNetwork
 from forecaster.panel import Panel
 from forecaster.predictor import ModelInfo, Predictor
-from forecaster.reading import read_panel
 from forecaster.store.settings import StoreSettings
 from training import champion, publishing
 from training.evaluation import Evaluation, evaluate_training, training_backtest
-from training.fit import FitResult, Observer, Progress, fit, training_device
-from training.planning import Start, plan_training, warm_start
-from training.preparation import build_network, build_objective, member_weights, training_windows
-from training.profile import Profile, profile_panel
+from training.fit import FitResult, Progress
+from training.members import Fitter, ModelFit, processes_for
+from training.planning import Start, plan_training, read_data, warm_start
+from training.profile import Profile
 from training.request import Reporter, Silent, TrainRequest, TrainResult
 from training.settings import TrainingSettings
 from training.tracking import Run, tracked_run
@@ -53,13 +49,7 @@ def train(
     """
     reporter = reporter or Silent()
     began = time.perf_counter()
-    reporter.stage("reading the data")
-    pa.set_memory_pool(pa.system_memory_pool())  # the default pool keeps what reading took for itself
-    panel = read_panel(request.data, request.freq)
-    panel.require_observations()
-    for note in panel.notes:
-        reporter.note(note)
-    profile = profile_panel(panel)
+    panel, profile = read_data(request, reporter)
     plan = plan_training(request, panel, profile, Start())  # wrong settings are told before a run begins
     with tracked_run(request, settings) as run, _workspace(request) as work:
         start = Start()
@@ -108,6 +98,11 @@ class _Task:
     run: Run
     reporter: Reporter
 
+    def tell(self, fit: str, progress: Progress) -> None:
+        """An epoch of a fit, for those who watch and for the record."""
+        self.reporter.progress(fit, progress)
+        self.run.epoch(fit.replace(" ", "_"), progress)
+
 
 def _make(task: _Task) -> _Made:
     """Both fits, the backtest between them, and the checked model directory."""
@@ -115,11 +110,18 @@ def _make(task: _Task) -> _Made:
     plan = task.plan.backtest
     held_out = held_out_steps(plan.windows, plan.step, task.plan.model.horizon)
     info = _begin(task, held_out)
-    judged, _ = _fit(task, "backtest fit", held_out, task.start.unseen(windows))
+    first = ModelFit("backtest fit", task.plan, held_out, task.start.unseen(windows))
+    last = ModelFit("final fit", task.plan, 0, task.start.final)
+    # At most as many at once as there are members: one network is fitted here, in the memory of one fit.
+    processes = min(processes_for([first, last]), len(task.plan.model.members))
+    task.reporter.plan(2 * len(task.plan.model.members), processes)
+    fitter = Fitter(task.panel, task.work, task.reporter, task.tell, processes)
+    fitter.fit_ahead([first, last])
+    judged, _ = fitter.fit(first)
     task.reporter.stage("backtest")
     evaluation = evaluate_training(Predictor(judged, info), windows, task.plan)
     publishing.log_evaluation(task.run, evaluation)
-    final, fitted = _fit(task, "final fit", 0, task.start.final)
+    final, fitted = fitter.fit(last)
     for network in (judged, final):
         evaluation.calibrate(network)
     task.reporter.stage("saving")
@@ -132,7 +134,6 @@ def _make(task: _Task) -> _Made:
 def _begin(task: _Task, held_out: int) -> ModelInfo:
     """Log what is known before the first fit; gives what the model will tell of itself."""
     request, plan = task.request, task.plan
-    task.reporter.plan(len(plan.model.members))
     digest = publishing.panel_digest(task.panel)
     asked = {"warm_start": request.warm_start, "promote": request.promote}
     task.run.params({**plan.model_dump(mode="json"), **asked})
@@ -141,44 +142,6 @@ def _begin(task: _Task, held_out: int) -> ModelInfo:
     data = {**task.profile.model_dump(), "digest": digest, "last_ordinal": last, "held_out": held_out}
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return ModelInfo(name=request.name, settings=plan.model, created_at=now, data=data)
-
-
-def _fit(
-    task: _Task, stage: str, held_out: int, weights: Mapping[str, Tensor] | None
-) -> tuple[ForecastNetwork, FitResult]:
-    """Fit each member by itself, so that their errors differ, and put them together."""
-    plan = task.plan
-    windows = training_windows(task.panel, plan, held_out, training_device())
-    whole = ForecastNetwork(plan.model)
-    results = []
-    for number in range(len(plan.model.members)):
-        name = stage if len(plan.model.members) == 1 else f"{stage} {number + 1}"
-        task.reporter.stage(name)
-        alone = _member_plan(plan, number)
-        network = build_network(alone, windows, member_weights(weights, number))
-        observer = _observer(name, task.run, task.reporter)
-        checkpoint = task.work / name.replace(" ", "_")
-        objective = build_objective(alone, windows)
-        results.append(fit(network, windows, objective, alone.fit, observer=observer, checkpoint=checkpoint))
-        whole.members[number] = network.members[0].to("cpu")
-    seconds = sum(result.seconds for result in results)
-    speed = sum(result.windows_per_second * result.seconds for result in results) / seconds
-    return whole.eval(), FitResult(results[-1].loss, seconds, speed)
-
-
-def _member_plan(plan: TrainingSettings, number: int) -> TrainingSettings:
-    """The settings of one member alone, with a seed of its own."""
-    model = plan.model.model_copy(update={"members": (plan.model.members[number],)})
-    seeded = plan.fit.model_copy(update={"seed": plan.fit.seed + number})
-    return plan.model_copy(update={"model": model, "fit": seeded})
-
-
-def _observer(stage: str, run: Run, reporter: Reporter) -> Observer:
-    def observe(progress: Progress) -> None:
-        reporter.progress(stage, progress)
-        run.epoch(stage.replace(" ", "_"), progress)
-
-    return observe
 
 
 def _publish(task: _Task, made: _Made) -> tuple[int, champion.Verdict]:
@@ -210,5 +173,6 @@ def _workspace(request: TrainRequest) -> Iterator[Path]:
 def quiet_libraries() -> None:
     """Keep the chatter of libraries out of a person's terminal; warnings of ours are logged."""
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
     for name in ("pytorch_lightning", "lightning.pytorch", "mlflow", "alembic", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)

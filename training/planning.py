@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 from mlflow import MlflowClient
 from torch import Tensor
 
@@ -16,11 +17,12 @@ from forecaster.errors import InputError
 from forecaster.frequency import Frequency
 from forecaster.panel import Panel
 from forecaster.predictor import ModelInfo
+from forecaster.reading import read_panel
 from forecaster.settings import ModelSettings
 from forecaster.store.registry import Reference, download, resolve
 from training.choose import choose_settings, override
-from training.profile import Profile
-from training.request import TrainRequest
+from training.profile import Profile, profile_panel
+from training.request import Reporter, TrainRequest
 from training.settings import TrainingSettings
 
 _WARM_RATE = 0.25  # of the learning rate: a warm start refines, it does not begin anew
@@ -43,6 +45,17 @@ class Start:
         if self.info is None or has_seen(self.info, windows, int(self.info.data.get("held_out", 0))):
             return None
         return self.held_out
+
+
+def read_data(request: TrainRequest, reporter: Reporter) -> tuple[Panel, Profile]:
+    """The request's data, and what it is like. Raises InputError."""
+    reporter.stage("reading the data")
+    pa.set_memory_pool(pa.system_memory_pool())  # the default pool keeps what reading took for itself
+    panel = read_panel(request.data, request.freq)
+    panel.require_observations()
+    for note in panel.notes:
+        reporter.note(note)
+    return panel, profile_panel(panel)
 
 
 def plan_training(request: TrainRequest, panel: Panel, profile: Profile, start: Start) -> TrainingSettings:

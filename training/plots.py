@@ -1,10 +1,11 @@
-"""Pictures of a backtest: forecasts of the best, a median and the worst series, and the calibration.
+"""Pictures of a backtest, and of a comparison: forecasts of the best, a median and the worst series, the calibration.
 
 Figures are made without pyplot, whose global state is not safe in threads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,13 @@ from matplotlib.figure import Figure
 
 from forecaster.frequency import IntArray
 from forecaster.panel import FloatArray
+from training.comparison import CellSummary
 from training.evaluation import Evaluation
 
 _INK, _FORECAST, _GRID = "#1f2933", "#0b6fa4", "#d9dee3"
 _BANDS = ((0.025, 0.975, 0.18), (0.1, 0.9, 0.30))  # lower, upper, opacity
 _SHOWN_HORIZONS = 4
+_COLOURS = (_FORECAST, "#c2570c", "#147d64", "#a23b72", "#6b4fa0", _INK)  # told apart by colour-blind people too
 
 
 def draw_forecasts(evaluation: Evaluation, quantiles: tuple[float, ...], path: Path) -> None:
@@ -82,6 +85,26 @@ def draw_error_by_step(model: FloatArray, path: Path) -> None:
     axes = figure.subplots()
     axes.plot(np.arange(1, len(model) + 1), model, color=_FORECAST)
     axes.set(xlabel="step of the horizon", ylabel="scaled absolute error", ylim=(0, None))
+    _clean(axes)
+    figure.savefig(path, dpi=110)
+
+
+def draw_comparison(cells: Sequence[CellSummary], path: Path) -> None:
+    """Accuracy against the time that a fit takes: a point for each cell, bars of one standard deviation over seeds."""
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for rank, cell in enumerate(sorted(cells, key=lambda cell: cell.seconds)):
+        colour = _COLOURS[rank % len(_COLOURS)]
+        axes.errorbar(
+            cell.seconds, cell.mase, xerr=cell.seconds_sd, yerr=cell.mase_sd,
+            color=colour, marker="o", capsize=3, elinewidth=1,
+        )  # fmt: skip
+        # Neighbours in time have their labels on opposite sides.
+        place = {"xytext": (6, 6)} if rank % 2 else {"xytext": (-6, -6), "ha": "right", "va": "top"}
+        axes.annotate(cell.cell, (cell.seconds, cell.mase), textcoords="offset points", color=colour, **place)
+    axes.margins(0.15)
+    axes.set(xlabel="seconds of a fit, one thread", ylabel="MASE on held-out origins (lower is better)")
+    axes.set_title("Accuracy against training time", loc="left", fontsize=11)
     _clean(axes)
     figure.savefig(path, dpi=110)
 

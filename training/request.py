@@ -53,8 +53,8 @@ class TrainResult(BaseModel):
 class Reporter(Protocol):
     """Who is told how a run goes: a progress bar, or the job's worker."""
 
-    def plan(self, members: int) -> None:
-        """How many networks are fitted, twice each."""
+    def plan(self, fits: int, at_once: int) -> None:
+        """How many fits there will be, and how many of them at once."""
 
     def stage(self, name: str) -> None:
         """A stage begins."""
@@ -69,7 +69,7 @@ class Reporter(Protocol):
 class Silent:
     """Tells nobody."""
 
-    def plan(self, members: int) -> None: ...
+    def plan(self, fits: int, at_once: int) -> None: ...
 
     def stage(self, name: str) -> None: ...
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -74,6 +75,18 @@ class TrainingWindows:
             tensor(last),
             tensor(error_scale[usable], torch.float32),
         )
+
+    def save(self, folder: Path) -> None:
+        """Write all but `flat`, which is the panel's values, as .npy files."""
+        for name, tensor in vars(self).items():
+            if name != "flat":
+                np.save(folder / f"{name}.npy", tensor.numpy())
+
+    @classmethod
+    def load(cls, flat: Path, folder: Path) -> TrainingWindows:
+        """What `save` wrote, with the panel's values from `flat`; mapped into memory, where processes share it."""
+        files = {"flat": flat, **{path.stem: path for path in folder.glob("*.npy")}}
+        return cls(**{name: torch.from_numpy(np.load(path, mmap_mode="c")) for name, path in files.items()})
 
     def draw(
         self, batch: int, context: int, horizon: int, truncate: float, shortest: int, generator: torch.Generator

@@ -61,6 +61,9 @@ class FitSettings(Settings):
     seed: int = 1
     """Seed of weights, windows and truncation."""
 
+    processes: int | None = Field(default=None, ge=1)
+    """Processes that fit members at once, with one thread each; None: as many as there are cores."""
+
 
 class BacktestSettings(Settings):
     """The rolling-origin evaluation on steps held out of the first fit."""

@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource  # noqa: F401  (registers its source type)
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from forecaster.errors import Unavailable, first_line
 from forecaster.store.settings import StoreSettings
@@ -69,6 +70,18 @@ class Run:
     def tag(self, name: str, value: str) -> None:
         self.client.set_tag(self.run_id, name, value)
 
+    @contextmanager
+    def nested(self, name: str) -> Iterator[Run]:
+        """A run below this one, which need not be the active one: many may be open at once."""
+        experiment = self.client.get_run(self.run_id).info.experiment_id
+        made = self.client.create_run(experiment, tags={MLFLOW_PARENT_RUN_ID: self.run_id}, run_name=name)
+        status = "FAILED"
+        try:
+            yield Run(self.client, made.info.run_id)
+            status = "FINISHED"
+        finally:
+            self.client.set_terminated(made.info.run_id, status)
+
 
 def connect(settings: StoreSettings) -> MlflowClient:
     """A client of the tracking server or the embedded database; fails soon when a server does not answer."""
@@ -82,8 +95,11 @@ def connect(settings: StoreSettings) -> MlflowClient:
 
 
 @contextmanager
-def tracked_run(request: TrainRequest, settings: StoreSettings) -> Iterator[Run]:
-    """The run of a request: a new one, or that of the same job's earlier attempt. Ends as FINISHED or FAILED."""
+def tracked_run(request: TrainRequest, settings: StoreSettings, kind: str | None = None) -> Iterator[Run]:
+    """The run of a request: a new one, or that of the same job's earlier attempt. Ends as FINISHED or FAILED.
+
+    kind: ends the name of the run, instead of the preset
+    """
     try:
         client = connect(settings)
         experiment = _experiment(client, request.name, settings)
@@ -92,7 +108,7 @@ def tracked_run(request: TrainRequest, settings: StoreSettings) -> Iterator[Run]
         raise Unavailable(
             f"the MLflow server at {settings.tracking_uri} does not answer: {first_line(error)}"
         ) from error
-    name = f"{request.name} {time.strftime('%Y-%m-%d %H:%M:%S')} {request.preset}"
+    name = f"{request.name} {time.strftime('%Y-%m-%d %H:%M:%S')} {kind or request.preset}"
     active = mlflow.start_run(
         run_id=run_id,
         experiment_id=experiment,

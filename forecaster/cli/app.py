@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from forecaster.cli import datasets, forecasting, jobs, models, stack, training_run
+from forecaster.cli import compare, datasets, forecasting, jobs, models, stack, training_run
 from forecaster.errors import ForecasterError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.command("up")(stack.up)
 app.command("train")(training_run.train)
+app.command("compare")(compare.compare)
 app.command("predict")(forecasting.predict)
 app.command("backtest")(forecasting.backtest)
 app.add_typer(models.app, name="models")

@@ -80,3 +80,10 @@ def check_name(name: str) -> str:
             f"{name!r} is not a name", field="name", mend="use letters, digits, dot, dash and underscore, at most 128"
         )
     return name
+
+
+def check_horizon(horizon: int) -> int:
+    """Steps that a model can be trained for."""
+    if not 1 <= horizon <= 10_000:
+        raise InputError(f"{horizon} is out of range", field="horizon", mend="give 1 to 10000 steps")
+    return horizon

@@ -37,8 +37,7 @@ def train(
     """Train a model on DATA, compare it with baselines and the champion, and register it."""
     prepare(json)
     options.check_name(name)
-    if not 1 <= horizon <= 10_000:
-        raise InputError(f"{horizon} is out of range", field="horizon", mend="give 1 to 10000 steps")
+    options.check_horizon(horizon)
     changes = {**_read_config(config), **options.parse_changes(set_)}
     from forecaster.frequency import Frequency
 
@@ -69,7 +68,7 @@ def _train(**arguments: Any) -> dict[str, Any]:
     from training.request import TrainRequest
 
     quiet_libraries()
-    with _TerminalReporter.shown() as reporter:
+    with TerminalReporter.shown() as reporter:
         result: dict[str, Any] = run(TrainRequest(**arguments), StoreSettings(), reporter).model_dump(mode="json")
     return result
 
@@ -101,7 +100,7 @@ def _dotted(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", value
 
 
-class _TerminalReporter:
+class TerminalReporter:
     """A bar for each fit, and a line for each stage, on stderr."""
 
     def __init__(self, bars: Progress) -> None:
@@ -110,7 +109,7 @@ class _TerminalReporter:
 
     @classmethod
     @contextlib.contextmanager
-    def shown(cls) -> Iterator[_TerminalReporter]:
+    def shown(cls) -> Iterator[TerminalReporter]:
         columns = (
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
             TimeRemainingColumn(), TextColumn("{task.fields[loss]}"),
@@ -118,7 +117,7 @@ class _TerminalReporter:
         with Progress(*columns, console=stderr) as bars:
             yield cls(bars)
 
-    def plan(self, members: int) -> None:
+    def plan(self, fits: int, at_once: int) -> None:
         """The bars say it."""
 
     def stage(self, name: str) -> None:

@@ -133,7 +133,26 @@ def test_datasets_and_jobs_are_kept_without_a_server(command: Command) -> None:
     assert command.json("jobs", "show", job["id"])["status"] == "cancelled"
 
 
+def test_compare_shows_a_table_or_tells_every_trial(command: Command) -> None:
+    arguments = ("compare", "shops.csv", "--name", "cells", "--freq", "h", "--horizon", 24, "--cells", "rnn, gru")
+    arguments = (*arguments, "--preset", "fast", *QUICK, "--set", "fit.processes=1", "--seeds")
+    found = command.json(*arguments, 2)
+    assert [(trial["cell"], trial["seed"]) for trial in found["trials"]] == [
+        ("rnn", 1), ("gru", 1), ("rnn", 2), ("gru", 2),
+    ]  # fmt: skip
+    assert all(trial["metrics"]["mase"] > 0 for trial in found["trials"])
+    assert "over 2 seeds" in found["verdict"]
+    shown = command(*arguments, 1).stdout
+    for told in ("MASE of baselines: naive", "one seed does not tell"):
+        assert told in " ".join(shown.split())
+    rows = {line.split()[0]: line.split() for line in shown.splitlines() if line.startswith(("rnn", "gru"))}
+    for cell in ("rnn", "gru"):
+        trial = next(trial for trial in found["trials"] if (trial["cell"], trial["seed"]) == (cell, 1))
+        assert rows[cell][1:3] == [str(trial["parameters"]), f"{trial['metrics']['mase']:.4g}"]
+
+
 TRAIN = ("train", "shops.csv", "--name", "shops", "--freq", "h", "--horizon", 24)
+COMPARE = ("compare", *TRAIN[1:], "--cells")
 
 
 @pytest.mark.parametrize(
@@ -148,6 +167,12 @@ TRAIN = ("train", "shops.csv", "--name", "shops", "--freq", "h", "--horizon", 24
         ((*TRAIN, "--set", "nonsense"), "nonsense"),
         ((*TRAIN, "--config", "none.yaml"), "none.yaml"),
         ((*TRAIN, "--warm-start", "nothing"), "nothing"),
+        ((*COMPARE, "gru,transformer"), "transformer"),
+        ((*COMPARE, "gru,lstm,gru"), "gru is given twice"),
+        ((*COMPARE, ","), "no cell is given"),
+        ((*COMPARE, "gru", "--seeds", 0), "seeds"),
+        ((*COMPARE, "gru", "--set", "network.cell=rnn"), "network.cell"),
+        ((*COMPARE[:-2], -1, "--cells", "gru"), "horizon"),
         (("predict", "shops.csv", "--model", "nothing"), "nothing"),
         (("predict", "shops.csv", "--model", "shops/99"), "shops/99"),
         (("predict", "shops.csv", "--model", "a b"), "a b"),
@@ -173,7 +198,8 @@ def test_a_mistake_is_one_line_and_exit_code_two(
 
 
 @pytest.mark.parametrize(
-    "name", ["up", "train", "predict", "backtest", "models", "jobs", "datasets", "serve", "worker", "quickstart"]
+    "name",
+    ["up", "train", "compare", "predict", "backtest", "models", "jobs", "datasets", "serve", "worker", "quickstart"],
 )
 def test_every_command_has_help(command: Command, name: str) -> None:
     assert "Usage: forecaster" in command(name, "--help").stdout

@@ -195,6 +195,23 @@ def test_an_attempt_that_has_lost_its_lease_publishes_nothing(first: TrainResult
     assert len(client.search_model_versions("name = 'weather'")) == before
 
 
+def test_members_are_fitted_side_by_side_and_each_leaves_its_curve(
+    settings: StoreSettings, client: MlflowClient
+) -> None:
+    stages: list[str] = []
+
+    class Listening(Silent):
+        def stage(self, name: str) -> None:
+            stages.append(name)
+
+    done = train(request("ensemble", preset="best", changes={**QUICK, "fit.processes": 2}), settings, Listening())
+    assert "fitting 6 networks, 2 at a time" in stages
+    assert len(done.settings["model"]["members"]) == 3
+    for name in ("backtest_fit_1", "backtest_fit_3", "final_fit_2"):
+        history = client.get_metric_history(done.run_id, f"{name}/loss")
+        assert sorted(metric.step for metric in history) == list(range(1, 21)), name
+
+
 def test_a_job_tried_twice_is_one_run_and_one_version(settings: StoreSettings, tmp_path: Path) -> None:
     results = [train(request("twice", job_id="abc", work=tmp_path / "job"), settings) for _ in range(2)]
     assert results[0].run_id == results[1].run_id

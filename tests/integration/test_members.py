@@ -1,0 +1,107 @@
+"""Members of an ensemble fitted one after the other, and side by side in real processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from forecaster.errors import TrainingError
+from forecaster.network import ForecastNetwork
+from tests.fixtures_models import make_panel, model_settings, network_settings
+from training.fit import Progress
+from training.members import Fitter, ModelFit, processes_for
+from training.request import Silent
+from training.settings import FitSettings, TrainingSettings
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("members")]
+CELLS = ("gru", "lstm")
+Told = list[tuple[str, int]]
+
+
+def plan(**fit: object) -> TrainingSettings:
+    members = tuple(network_settings(cell=cell) for cell in CELLS)
+    settings = FitSettings.model_validate({"steps": 40, "batch": 16, "seed": 3, **fit})
+    return TrainingSettings(model=model_settings().model_copy(update={"members": members}), fit=settings)
+
+
+def both_fits(settings: TrainingSettings) -> list[ModelFit]:
+    """One afresh that holds out the end, one of all data from given weights."""
+    torch.manual_seed(0)
+    weights = ForecastNetwork(settings.model).state_dict()
+    return [ModelFit("backtest fit", settings, 24), ModelFit("final fit", settings, 0, weights)]
+
+
+def run(
+    models: list[ModelFit], work: Path, processes: int, hear: Callable[[str, Progress], None] | None = None
+) -> tuple[list[ForecastNetwork], Told]:
+    told: Told = []
+
+    def tell(name: str, progress: Progress) -> None:
+        told.append((name, progress.epoch))
+        if hear:
+            hear(name, progress)
+
+    work.mkdir(exist_ok=True)
+    fitter = Fitter(make_panel(missing=0.1), work, Silent(), tell, processes)
+    fitter.fit_ahead(models)
+    return [fitter.fit(model)[0] for model in models], told
+
+
+def same(ours: list[ForecastNetwork], theirs: list[ForecastNetwork]) -> bool:
+    pairs = [(a.state_dict(), b.state_dict()) for a, b in zip(ours, theirs, strict=True)]
+    return all(torch.equal(a[name], b[name]) for a, b in pairs for name in a)
+
+
+def test_side_by_side_gives_the_same_weights_and_tells_every_epoch_once(tmp_path: Path) -> None:
+    models = both_fits(plan())
+    alone, told_alone = run(models, tmp_path / "alone", 1)
+    together, told_together = run(models, tmp_path / "together", 2)
+    assert same(alone, together)
+    names = ["backtest fit 1", "backtest fit 2", "final fit 1", "final fit 2"]
+    assert told_alone == [(name, epoch) for name in names for epoch in range(1, 21)]
+    assert sorted(told_together) == sorted(told_alone)
+    finished = {file.parent.name for file in (tmp_path / "together").glob("*/finished.safetensors")}
+    assert finished == {name.replace(" ", "_") for name in names}
+    assert {path.name for path in (tmp_path / "together").iterdir()} == finished  # what was handed over is gone
+
+
+def test_members_of_the_same_architecture_begin_and_end_differently(tmp_path: Path) -> None:
+    settings = plan()
+    twice = settings.model.model_copy(update={"members": (network_settings(), network_settings())})
+    model = ModelFit("fit", settings.model_copy(update={"model": twice}), 24)
+    (network,), _ = run([model], tmp_path, 1)
+    first, second = (member.state_dict() for member in network.members)
+    assert not torch.equal(first["embed.weight"], second["embed.weight"])
+
+
+def test_a_killed_process_is_told_and_the_next_attempt_goes_on_from_the_checkpoints(tmp_path: Path) -> None:
+    models = both_fits(plan(steps=300))[:1]
+
+    def kill_one(_name: str, progress: Progress) -> None:
+        children = [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+        if progress.epoch == 5:
+            children[0].kill()
+
+    with pytest.raises(TrainingError, match="killed or crashed"):
+        run(models, tmp_path / "torn", 2, kill_one)
+    assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+    resumed, told = run(models, tmp_path / "torn", 2)
+    assert min(epoch for name, epoch in told if name == "backtest fit 1") > 1
+    whole, _ = run(models, tmp_path / "whole", 1)
+    assert same(resumed, whole)
+
+
+def test_as_many_at_once_as_asked_for_or_as_there_are_cores_but_never_more_than_fits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(3)))
+    assert processes_for(both_fits(plan())) == 3
+    assert processes_for(both_fits(plan())[:1]) == 2
+    assert processes_for(both_fits(plan(processes=2))) == 2
+    assert processes_for(both_fits(plan(processes=100))) == 4
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert processes_for(both_fits(plan(processes=2))) == 1

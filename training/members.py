@@ -1,0 +1,152 @@
+"""The networks of a model, each fitted by itself so that their errors differ: one after the other, or side by side.
+
+Both ways give the same weights, bit for bit, if this process computes with one thread as the others do.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from forecaster.network import ForecastNetwork
+from forecaster.panel import Panel
+from training.fit import FitResult, Observer, Progress, fit, training_device
+from training.preparation import build_network, build_objective, member_weights, training_windows
+from training.processes import run_side_by_side
+from training.request import Reporter
+from training.sampling import TrainingWindows
+from training.settings import TrainingSettings
+
+Tell = Callable[[str, Progress], None]
+
+
+@dataclass(frozen=True)
+class MemberFit:
+    """One network to fit. plan: settings with this member alone and a seed of its own"""
+
+    name: str
+    plan: TrainingSettings
+    weights: Mapping[str, Tensor] | None
+
+    def run(self, windows: TrainingWindows, work: Path, observer: Observer) -> tuple[ForecastNetwork, FitResult]:
+        """Fit it, or take it from `work` as far as an earlier attempt got there."""
+        network = build_network(self.plan, windows, self.weights)
+        loss = build_objective(self.plan, windows)
+        checkpoint = work / self.name.replace(" ", "_")
+        return network, fit(network, windows, loss, self.plan.fit, observer=observer, checkpoint=checkpoint)
+
+
+@dataclass(frozen=True)
+class ModelFit:
+    """A model to fit without the last `held_out` steps, from `weights` (None: afresh)."""
+
+    name: str
+    plan: TrainingSettings
+    held_out: int
+    weights: Mapping[str, Tensor] | None = None
+
+    @property
+    def members(self) -> list[MemberFit]:
+        plan, several = self.plan, len(self.plan.model.members) > 1
+        return [
+            MemberFit(
+                f"{self.name} {number + 1}" if several else self.name,
+                _alone(plan, number),
+                member_weights(self.weights, number),
+            )
+            for number in range(len(plan.model.members))
+        ]
+
+
+def _alone(plan: TrainingSettings, number: int) -> TrainingSettings:
+    model = plan.model.model_copy(update={"members": (plan.model.members[number],)})
+    seeded = plan.fit.model_copy(update={"seed": plan.fit.seed + number})
+    return plan.model_copy(update={"model": model, "fit": seeded})
+
+
+@dataclass(frozen=True)
+class Fitter:
+    """Fits models on a panel.
+
+    work: where checkpoints lie; tell: is told the name of a fit and its progress
+    processes: how many fits run at once when they are fitted ahead
+    """
+
+    panel: Panel
+    work: Path
+    reporter: Reporter
+    tell: Tell
+    processes: int = 1
+
+    def fit(self, model: ModelFit) -> tuple[ForecastNetwork, FitResult]:
+        """Fit the members one after the other, in this process; those that are finished are taken as they are."""
+        windows = training_windows(self.panel, model.plan, model.held_out, training_device())
+        whole = ForecastNetwork(model.plan.model)
+        results = []
+        for number, member in enumerate(model.members):
+            self.reporter.stage(member.name)
+            network, result = member.run(windows, self.work, partial(self.tell, member.name))
+            whole.members[number] = network.members[0].to("cpu")
+            results.append(result)
+        seconds = sum(result.seconds for result in results)
+        speed = sum(result.windows_per_second * result.seconds for result in results) / seconds
+        return whole.eval(), FitResult(results[-1].loss, seconds, speed)
+
+    def fit_ahead(self, models: Sequence[ModelFit]) -> None:
+        """Fit the members of all models side by side, unless it is one at a time: `fit` then finds them finished."""
+        if self.processes == 1:
+            return
+        with tempfile.TemporaryDirectory(dir=self.work) as folder:
+            tasks = _hand_over(models, self.panel, self.work, Path(folder))
+            self.reporter.stage(f"fitting {len(tasks)} networks, {self.processes} at a time")
+            run_side_by_side(tasks, self.processes, lambda news: self.tell(*news))
+
+
+def processes_for(models: Sequence[ModelFit]) -> int:
+    """How many fits run at once: `fit.processes`, or as many as this process has cores; a GPU is not shared."""
+    if training_device().type == "cuda":
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(models[0].plan.fit.processes or cores, sum(len(model.plan.model.members) for model in models))
+
+
+@dataclass(frozen=True)
+class _HandedOver:
+    """A member's fit for another process. Data and weights are in files: mapped, so that all share one copy."""
+
+    fit: MemberFit
+    work: Path
+    values: Path
+    windows: Path
+    weights: Path | None
+
+    def __call__(self, tell: Callable[[Any], None]) -> None:
+        weights = None if self.weights is None else load_file(self.weights)
+        windows = TrainingWindows.load(self.values, self.windows)
+        name = self.fit.name
+        replace(self.fit, weights=weights).run(windows, self.work, lambda progress: tell((name, progress)))
+
+
+def _hand_over(models: Sequence[ModelFit], panel: Panel, work: Path, folder: Path) -> list[_HandedOver]:
+    values = folder / "values.npy"
+    np.save(values, panel.values)
+    tasks = []
+    for model in models:
+        windows = folder / model.name.replace(" ", "_")
+        windows.mkdir()
+        training_windows(panel, model.plan, model.held_out, training_device()).save(windows)
+        for member in model.members:
+            weights = windows / f"{len(tasks)}.safetensors" if member.weights is not None else None
+            if weights is not None:
+                save_file({name: tensor.contiguous() for name, tensor in member.weights.items()}, weights)
+            tasks.append(_HandedOver(replace(member, weights=None), work, values, windows, weights))
+    return tasks
