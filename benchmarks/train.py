@@ -35,6 +35,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--m4", type=Path, help="folder of the M4 files; without it a generated panel of that size")
     parser.add_argument("--accuracy", action="store_true", help="also M4 Hourly's MASE in equal time (needs --m4)")
     parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--cell", choices=("gru", "lstm", "rnn"), default="gru", help="of the stepwise network")
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--layers", type=int, default=1)
     parser.add_argument("--steps", type=int, default=40, help="measured steps of a stepwise network")
@@ -79,7 +80,7 @@ def compared(arguments: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
         common: dict[str, Any] = {
             "data": str(data) if data else None, "folder": folder, "horizon": HORIZON, "context": CONTEXT,
             "batch": 8 if arguments.quick else arguments.batch, "width": 8 if arguments.quick else arguments.width,
-            "layers": arguments.layers, "warm_up": 2,
+            "layers": arguments.layers, "cell": arguments.cell, "warm_up": 2,
         }  # fmt: skip
         about = {name: library.ask("about", common) for name, library in libraries.items()}
         common["quantiles"] = about["ours"]["quantiles"]

@@ -55,7 +55,7 @@ def stepwise_plan(s: Settings) -> TrainingSettings:
     """A plain recurrent network, one update a step, without what peers have not: lagged inputs and a long shortcut."""
     changes = {
         "fit.steps": s["steps"], "fit.batch": s["batch"], "network.segment": 1, "network.lags": [],
-        "network.highway": 1, "network.width": s["width"], "network.layers": s["layers"], "network.cell": "gru",
+        "network.highway": 1, "network.width": s["width"], "network.layers": s["layers"], "network.cell": s["cell"],
         "network.context": s["context"],
     }  # fmt: skip
     return override(default_plan(s), changes)
@@ -66,7 +66,7 @@ PLANS = {"default": default_plan, "stepwise": stepwise_plan}
 
 def drawing(s: Settings) -> dict[str, Any]:
     """Batches alone."""
-    windows = training_windows(panel_of(s["data"]), stepwise_plan(s), 0, torch.device("cpu"))
+    windows = training_windows(panel_of(s["data"]), default_plan(s), 0, torch.device("cpu"))
     generator = torch.Generator().manual_seed(1)
     began = 0.0
     for step in range(s["warm_up"] + s["batches"]):

@@ -26,8 +26,9 @@ def series_of(path):
 def model_of(s, clock=None):
     """A block recurrent model: encoder over the context, all steps of the horizon from its last state."""
     return BlockRNNModel(
-        input_chunk_length=s["context"], output_chunk_length=s["horizon"], model="GRU", hidden_dim=s["width"],
-        n_rnn_layers=s["layers"], likelihood=QuantileRegression(s["quantiles"]), batch_size=s["batch"], n_epochs=1,
+        input_chunk_length=s["context"], output_chunk_length=s["horizon"], model=s["cell"].upper(),
+        hidden_dim=s["width"], n_rnn_layers=s["layers"], likelihood=QuantileRegression(s["quantiles"]),
+        batch_size=s["batch"], n_epochs=1,
         pl_trainer_kwargs={**QUIET, "callbacks": [clock] if clock else []},
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from answering import answer, endless, timed_batches
 from neuralforecast.losses.pytorch import MQLoss
-from neuralforecast.models import GRU
+from neuralforecast.models import GRU, LSTM, RNN
 from neuralforecast.tsdataset import TimeSeriesDataModule, TimeSeriesDataset
 from step_clock import QUIET, StepClock
 
@@ -21,7 +21,7 @@ def dataset_of(path):
 
 def stepwise(s, **trainer):
     """One layer type, width, context and batch of windows as ours; the same quantiles."""
-    return GRU(
+    return {"gru": GRU, "lstm": LSTM, "rnn": RNN}[s["cell"]](
         h=s["horizon"], input_size=s["context"], encoder_n_layers=s["layers"], encoder_hidden_size=s["width"],
         decoder_hidden_size=s["width"], loss=MQLoss(quantiles=s["quantiles"]), windows_batch_size=s["batch"],
         scaler_type="standard", max_steps=s["warm_up"] + s["steps"], **QUIET, **trainer,
