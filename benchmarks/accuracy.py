@@ -1,92 +1,119 @@
-"""M4 with the defaults: train, forecast and score by the competition's measures, through the `forecaster` command.
+"""Accuracy with the defaults: train and forecast by the `forecaster` command, score by the published measures.
 
-    python benchmarks/accuracy.py FOLDER --scorer m4_metrics.py --frequencies Hourly Weekly Yearly
+    python benchmarks/accuracy.py FOLDER --preset balanced best --seeds 5
+    python benchmarks/accuracy.py FOLDER --long-horizon
+    python benchmarks/accuracy.py FOLDER --peers --peers-python PEERS/bin/python
+    python benchmarks/accuracy.py --table
 
-FOLDER holds the M4 files as Parquet; the scorer is a script that takes `--forecasts FILE --col median`. Settings are
-chosen from the training part alone; the test part is read by the scorer only.
+FOLDER holds the public files (M4 as published or as Parquet; etth1, ettm1, weather as Parquet). Every M4 frequency that
+is there is run. Results go to a dated JSON file; what that file holds is not computed again, so a run that was
+interrupted goes on (name the file with --out on another day), and more seeds are added to those that are there.
+docs/accuracy.md is written from all such files at the end, or by --table alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import subprocess
+import itertools
+import statistics
 import sys
-import tempfile
-import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-_M4 = {
-    "Hourly": ("h", 48), "Weekly": ("W", 13), "Yearly": ("YS", 6), "Quarterly": ("QS", 8), "Monthly": ("MS", 18),
-    "Daily": ("D", 14),
-}  # fmt: skip
+from scoring import tables
+from scoring.commands import PRESETS
+from scoring.experiments import IN_OUR_ENVIRONMENT, NEURAL, long_ours, m4_ours, m4_peer
+from scoring.long_horizon import HORIZONS, SETS
+from scoring.m4 import RULES, M4Set, present
+from scoring.results import Key, Results
+
+_ROOT = Path(__file__).parents[1]
+Task = tuple[Key, Callable[[], dict[str, Any]]]
 
 
-def forecaster(home: str, *arguments: object) -> dict[str, Any]:
-    """Run a command and read its JSON."""
-    command = [sys.executable, "-m", "forecaster", *map(str, arguments), "--json"]
-    environment = {**os.environ, "FORECASTER_HOME": home, "MLFLOW_TRACKING_URI": "", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    document: dict[str, Any] = json.loads(done.stdout)
-    return document
-
-
-def run(folder: Path, scorer: Path, frequency: str, preset: str, seed: int) -> dict[str, Any]:
-    """One frequency, one seed."""
-    freq, horizon = _M4[frequency]
-    names = [f"m4_{frequency.lower()}{part}_train.parquet" for part in ("", "_sample")]
-    data = next(folder / name for name in names if (folder / name).exists())
-    with tempfile.TemporaryDirectory() as home:
-        began = time.perf_counter()
-        trained = forecaster(
-            home,
-            "train",
-            data,
-            "--name",
-            "m4",
-            "--freq",
-            freq,
-            "--horizon",
-            horizon,
-            "--preset",
-            preset,
-            "--seed",
-            seed,
-        )
-        seconds = time.perf_counter() - began
-        out = Path(home) / "forecasts.parquet"
-        forecaster(home, "predict", data, "--model", "m4", "--level", 95, "--out", out)
-        command = [sys.executable, str(scorer), "--forecasts", str(out), "--col", "median", "--freq", frequency]
-        scored = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    scores = dict(zip(scored[0].split(), scored[1].split(), strict=True))
-    kept = {name: float(scores[name]) for name in ("smape", "mase", "owa", "msis-95", "cover-95")}
-    return {
-        "frequency": frequency, "preset": preset, "seed": seed, **kept, "seconds": round(seconds, 1),
-        "windows_per_second": trained["windows_per_second"],
-    }  # fmt: skip
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", help="folder of the public data")
+    parser.add_argument("--frequencies", nargs="*", choices=list(RULES), help="of M4; all that are there if not given")
+    parser.add_argument("--preset", nargs="+", choices=list(PRESETS), default=["balanced"])
+    parser.add_argument("--seeds", type=int, default=1, help="seeds 1 to this")
+    parser.add_argument("--long-horizon", nargs="*", choices=list(SETS), help="all three sets when none is named")
+    parser.add_argument("--horizons", nargs="+", type=int, default=list(HORIZONS), help="of the long-horizon sets")
+    parser.add_argument("--peers", nargs="*", choices=[*IN_OUR_ENVIRONMENT, *NEURAL], help="all when none is named")
+    parser.add_argument("--peers-python", help="interpreter of the neural peers' environment (README.md)")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at once, one thread each")
+    parser.add_argument("--out", type=Path, default=_ROOT / "benchmarks" / "results" / f"accuracy-{date.today()}.json")
+    parser.add_argument("--document", type=Path, default=_ROOT / "docs" / "accuracy.md")
+    parser.add_argument("--table", action="store_true", help="only write the document from the results there are")
+    arguments = parser.parse_args()
+    if not arguments.table and arguments.folder is None:
+        parser.error("name the folder of the data, or give --table")
+    return arguments
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--scorer", type=Path, required=True)
-    parser.add_argument("--frequencies", nargs="+", choices=list(_M4), default=["Hourly", "Weekly", "Yearly"])
-    parser.add_argument("--preset", default="balanced")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
-    parser.add_argument("--out", type=Path, help="write all results as JSON")
-    arguments = parser.parse_args()
-    results = []
-    for frequency in arguments.frequencies:
-        for seed in arguments.seeds:
-            results.append(run(arguments.folder, arguments.scorer, frequency, arguments.preset, seed))
-            print(json.dumps(results[-1]), flush=True)
-    if arguments.out:
-        machine = {"python": platform.python_version(), "system": platform.platform(), "cores": os.cpu_count()}
-        arguments.out.write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
+    arguments = parse()
+    if not arguments.table:
+        results = Results(arguments.out)
+        names = present(arguments.folder) if arguments.frequencies is None else arguments.frequencies
+        sets = [M4Set.load(arguments.folder, name) for name in names]
+        own = itertools.chain(m4_tasks(arguments, sets), long_tasks(arguments))
+        failed = perform(own, results, arguments.jobs)
+        # Peers are given the times that ours took.
+        failed = failed or perform(peer_tasks(arguments, sets, results), results, arguments.jobs)
+        if failed:
+            return 1
+    tables.write(arguments.out.parent, arguments.document)
     return 0
+
+
+def m4_tasks(arguments: argparse.Namespace, sets: list[M4Set]) -> Iterator[Task]:
+    for m4, preset, seed in itertools.product(sets, arguments.preset, range(1, arguments.seeds + 1)):
+        key = Key("m4", m4.frequency, m4.rules.horizon, preset, seed)
+        yield key, lambda m4=m4, preset=preset, seed=seed: m4_ours(m4, preset, seed)
+
+
+def long_tasks(arguments: argparse.Namespace) -> Iterator[Task]:
+    names = arguments.long_horizon if arguments.long_horizon else list(SETS)
+    names = [] if arguments.long_horizon is None else names
+    seeds = range(1, arguments.seeds + 1)
+    for name, horizon, preset, seed in itertools.product(names, arguments.horizons, arguments.preset, seeds):
+        key = Key("long", name, horizon, preset, seed)
+        yield key, lambda n=name, h=horizon, p=preset, s=seed: long_ours(arguments.folder, n, h, p, s)
+
+
+def peer_tasks(arguments: argparse.Namespace, sets: list[M4Set], results: Results) -> Iterator[Task]:
+    """Peers have the mean time of our `balanced` trainings on the same data, or of another preset when alone."""
+    if arguments.peers is None:
+        return
+    wanted = arguments.peers or [*IN_OUR_ENVIRONMENT, *(NEURAL if arguments.peers_python else ())]
+    paced_by = "balanced" if "balanced" in arguments.preset else arguments.preset[0]
+    seeds = range(1, arguments.seeds + 1)
+    for m4, model in itertools.product(sets, wanted):
+        ours = [results[Key("m4", m4.frequency, m4.rules.horizon, paced_by, seed)] for seed in seeds]
+        budget, context = statistics.mean(one["seconds"] for one in ours), ours[0]["context"]
+        for seed in [1] if model in IN_OUR_ENVIRONMENT else seeds:
+            key = Key("m4", m4.frequency, m4.rules.horizon, model, seed)
+            yield key, lambda a=m4, m=model, s=seed, b=budget, c=context: m4_peer(a, m, s, arguments.peers_python, b, c)
+
+
+def perform(tasks: Iterable[Task], results: Results, jobs: int) -> int:
+    """Do what is not there yet, `jobs` at once; each is a process, so threads only wait. Gives how many failed."""
+    failed = 0
+    with ThreadPoolExecutor(jobs) as threads:
+        running = {threads.submit(do): key for key, do in tasks if key not in results}
+        for done in as_completed(running):
+            key = running[done]
+            try:
+                results.add(key, done.result())
+                print(key, {name: round(value, 4) for name, value in results[key].items() if isinstance(value, float)})
+            except (RuntimeError, ValueError) as error:  # the others go on; the run ends with an error
+                failed += 1
+                print(f"{key} failed: {error}", file=sys.stderr)
+    return failed
 
 
 if __name__ == "__main__":

@@ -1,0 +1,124 @@
+"""docs/accuracy.md, written from the results alone."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from scoring.long_horizon import SETS
+from scoring.m4 import RULES
+from scoring.results import Key, read_all
+
+Measured = dict[Key, dict[str, Any]]
+_OURS = ("fast", "balanced", "best")
+_COLUMNS = {
+    "m4": {"owa": 3, "smape": 3, "mase": 3, "wql": 4, "msis": 2, "coverage": 3, "seconds": 0},
+    "long": {"mse": 3, "mae": 3, "seconds": 0},
+}
+_TITLES = {
+    "owa": "OWA", "smape": "sMAPE", "mase": "MASE", "wql": "wQL", "msis": "MSIS 95", "coverage": "coverage 95",
+    "mse": "MSE", "mae": "MAE", "seconds": "seconds",
+}  # fmt: skip
+# Of the competition's own ranking file: sMAPE, MASE, OWA; MSIS where it was told. Complete sets only.
+_PUBLISHED = {
+    "Yearly": {"ES-RNN (winner)": (13.176, 2.980, 0.778, 23.898)},
+    "Weekly": {"ES-RNN (winner)": (7.817, 2.356, 0.851, 22.034)},
+    "Hourly": {"ES-RNN (winner)": (9.328, 0.893, 0.440, 7.928)},
+}
+_PUBLISHED_MSE = {  # SegRNN, a GRU over segments of 720 steps back (Lin et al. 2023)
+    "ETTh1": (0.351, 0.392, 0.423, 0.466), "ETTm1": (0.293, 0.328, 0.357, 0.410),
+    "Weather": (0.143, 0.189, 0.243, 0.316),
+}  # fmt: skip
+_INTRODUCTION = """# Accuracy
+
+Written by `python benchmarks/accuracy.py --table` from the files in `benchmarks/results/`; do not edit.
+
+Ours is `forecaster train DATA --freq F --horizon H` and `forecaster predict`, with nothing else set but the preset
+and the seed: settings are chosen from the training part. The test part is looked at for these scores only. Lower is
+better; the coverage of a 95 % interval is best at 0.95. A figure of several seeds is their mean ± standard deviation.
+Seconds are the wall time of the whole command (both fits, backtest, registration), one thread. Peers are as their
+defaults make them, with our context and horizon, and train for as long as `balanced` took on the same data; the
+statistical ones take the time that they take.
+"""
+
+
+def write(folder: Path, document: Path) -> None:
+    """Write the document from all `accuracy-*.json` of a folder."""
+    results, machines = read_all(list(folder.glob("accuracy-*.json")))
+    # A trial with a few steps says nothing of accuracy.
+    results = {key: result for key, result in results.items() if key.model != "quick"}
+    parts = [_INTRODUCTION, *_m4(results), *_long(results), _machines(machines)]
+    document.write_text("\n".join(parts))
+
+
+def _m4(results: Measured) -> Iterable[str]:
+    if not any(key.suite == "m4" for key in results):
+        return
+    yield "## M4\n"
+    yield "OWA is relative to Naive2 on the same series; for a subset it cannot be compared with published tables.\n"
+    for frequency, rules in RULES.items():
+        found = {key: result for key, result in results.items() if key.suite == "m4" and key.data == frequency}
+        if not found:
+            continue
+        series = next(iter(found.values()))["series"]
+        whole = "complete" if series == rules.of else f"subset of {rules.of}"
+        yield f"### {frequency}: {series} series, {whole}, {rules.horizon} steps\n"
+        yield _head("", "seeds", *(_TITLES[name] for name in _COLUMNS["m4"]))
+        for model, seeds in _by_model(found):
+            yield _row(model, len(seeds), *_figures(seeds, _COLUMNS["m4"]))
+        for name, (smape, mase, owa, msis) in (_PUBLISHED.get(frequency, {}) if series == rules.of else {}).items():
+            yield _row(f"{name}, published", "", f"{owa:.3f}", f"{smape:.3f}", f"{mase:.3f}", "", f"{msis:.2f}", "", "")
+        yield ""
+
+
+def _long(results: Measured) -> Iterable[str]:
+    found = {key: result for key, result in results.items() if key.suite == "long"}
+    if not found:
+        return
+    yield "## Long horizons\n"
+    yield "Usual splits, standardised by the training part, trained on the training part alone; all windows of the test"
+    yield "part, stride 1. MSE is of the mean forecast, MAE of the median. Published: SegRNN, 720 steps back.\n"
+    yield _head("", "horizon", "", "seeds", *(_TITLES[name] for name in _COLUMNS["long"]), "published MSE")
+    for name in SETS:
+        of_set = [key for key in found if key.data == name]
+        for place, horizon in enumerate(sorted({key.horizon for key in of_set})):
+            of_horizon = {key: found[key] for key in of_set if key.horizon == horizon}
+            published = _PUBLISHED_MSE[name][place] if len(_PUBLISHED_MSE[name]) > place else ""
+            for model, seeds in _by_model(of_horizon):
+                yield _row(name, horizon, model, len(seeds), *_figures(seeds, _COLUMNS["long"]), published)
+    yield ""
+
+
+def _by_model(found: Measured) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Ours first, then the peers by name."""
+    models = sorted({key.model for key in found}, key=lambda m: (_OURS.index(m) if m in _OURS else len(_OURS), m))
+    return [(model, [result for key, result in found.items() if key.model == model]) for model in models]
+
+
+def _figures(seeds: Sequence[dict[str, Any]], columns: dict[str, int]) -> list[str]:
+    return [_figure([s[name] for s in seeds if s.get(name) is not None], places) for name, places in columns.items()]
+
+
+def _figure(values: Sequence[float], places: int) -> str:
+    """Mean ± standard deviation; nothing where there is nothing."""
+    if not values:
+        return ""
+    mean = f"{statistics.mean(values):.{places}f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{places}f}"
+
+
+def _machines(machines: Sequence[dict[str, Any]]) -> str:
+    lines = ["## Machines\n", _head("file", "processor", "cores", "Python", "torch", "Lightning", "statsforecast")]
+    names = ("file", "processor", "cores", "python", "torch", "pytorch-lightning", "statsforecast")
+    lines += [_row(*(machine[name] for name in names)) for machine in machines]
+    return "\n".join(lines) + "\n"
+
+
+def _head(*titles: str) -> str:
+    return f"{_row(*titles)}\n|{'---|' * len(titles)}"
+
+
+def _row(*cells: object) -> str:
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"

@@ -1,0 +1,158 @@
+"""This project's side of the speed comparison: drawing batches, fitting, and the loop that fitting cannot beat."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytorch_lightning
+import torch
+
+from forecaster.frequency import Frequency
+from forecaster.network import ForecastNetwork
+from forecaster.panel import Panel
+from training.choose import choose_settings, override
+from training.fit import LitForecaster, Progress, fit
+from training.preparation import build_loss, build_network, training_windows
+from training.profile import profile_panel
+from training.sampling import Batch, TrainingWindows
+from training.settings import TrainingSettings
+
+Settings = dict[str, Any]
+
+
+@functools.cache
+def panel_of(path: str | None) -> Panel:
+    """The series in a file, or as many generated ones as M4 Hourly has: it needs no library that reads files."""
+    if path is not None:
+        from forecaster.reading import read_panel
+
+        return read_panel(path, "h")
+    series, steps = 414, 960
+    generator = np.random.default_rng(1)
+    daily = np.sin(2 * np.pi * (np.arange(steps) + generator.integers(0, 24, (series, 1))) / 24)
+    values = (generator.uniform(10, 1000, (series, 1)) * (2 + daily + generator.normal(0, 0.1, daily.shape))).ravel()
+    ids, offsets = np.array([f"H{i}" for i in range(series)]), np.arange(series + 1) * steps
+    zeros = np.zeros(series, np.int64)
+    return Panel(ids, values.astype(np.float32), offsets, zeros, zeros, Frequency.parse("h"), integer=True)
+
+
+def default_plan(s: Settings) -> TrainingSettings:
+    """What is chosen for the data when nobody says anything."""
+    panel = panel_of(s["data"])
+    plan = choose_settings(profile_panel(panel), panel.freq, s["horizon"], "balanced", 1)
+    return override(plan, {"fit.steps": s["steps"]} if s.get("steps") else {})
+
+
+def stepwise_plan(s: Settings) -> TrainingSettings:
+    """A plain recurrent network, one update a step, without what peers have not: lagged inputs and a long shortcut."""
+    changes = {
+        "fit.steps": s["steps"], "fit.batch": s["batch"], "network.segment": 1, "network.lags": [],
+        "network.highway": 1, "network.width": s["width"], "network.layers": s["layers"], "network.cell": s["cell"],
+        "network.context": s["context"],
+    }  # fmt: skip
+    return override(default_plan(s), changes)
+
+
+PLANS = {"default": default_plan, "stepwise": stepwise_plan}
+
+
+def drawing(s: Settings) -> dict[str, Any]:
+    """Batches alone."""
+    windows = training_windows(panel_of(s["data"]), default_plan(s), 0, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(1)
+    began = 0.0
+    for step in range(s["warm_up"] + s["batches"]):
+        if step == s["warm_up"]:
+            began = time.perf_counter()
+        windows.draw(s["batch"], s["context"], s["horizon"], 0.0, 1, generator)
+    return {"windows": s["batches"] * s["batch"], "seconds": time.perf_counter() - began}
+
+
+def fitting(s: Settings) -> dict[str, Any]:
+    """Our `fit` on the CPU."""
+    return fitting_on(torch.device("cpu"), PLANS[s["plan"]](s), s["data"])
+
+
+def fitting_on(device: torch.device, plan: TrainingSettings, data: str | None) -> dict[str, Any]:
+    """Our `fit`, by Lightning, between the end of its first epoch and the end of its last."""
+    network, windows, loss = prepared(plan, data, device)
+    ends: list[tuple[float, Progress]] = []
+    fit(network, windows, loss, plan.fit, observer=lambda progress: ends.append((time.perf_counter(), progress)))
+    epochs = ends[-1][1].epochs
+    steps = plan.fit.steps // epochs * (epochs - 1)
+    return {"windows": steps * plan.fit.batch, "seconds": ends[-1][0] - ends[0][0]}
+
+
+def bare_loop(s: Settings) -> dict[str, Any]:
+    """Forward, loss, backward, clip and optimiser step on batches drawn alike, without Lightning."""
+    plan = PLANS[s["plan"]](s)
+    network, windows, loss = prepared(plan, s["data"], torch.device("cpu"))
+    step = BareStep(network, loss, plan)
+    batches = drawn(windows, plan)
+    for batch in itertools.islice(batches, s["warm_up"]):
+        step(batch)
+    began = time.perf_counter()
+    for batch in itertools.islice(batches, plan.fit.steps):
+        step(batch)
+    return {"windows": plan.fit.steps * plan.fit.batch, "seconds": time.perf_counter() - began}
+
+
+class BareStep:
+    """One step of training in plain torch; `half`: matrix products in bf16, as `fit` has them on a GPU."""
+
+    def __init__(self, network: ForecastNetwork, loss: Any, plan: TrainingSettings, *, half: bool = False) -> None:
+        self.module = LitForecaster(network, loss, plan.fit).train()  # for its loss of a batch: no trainer is made
+        self.clip = plan.fit.clip
+        self.half = torch.autocast(network.calibration.device.type, torch.bfloat16, enabled=half)
+        self.optimiser = torch.optim.AdamW(self.module.parameters(), plan.fit.learning_rate)
+
+    def __call__(self, batch: Batch) -> None:
+        with self.half:
+            loss = self.module.training_step(batch, 0)
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.clip)
+        self.optimiser.step()
+
+
+def drawn(windows: TrainingWindows, plan: TrainingSettings) -> Iterator[Batch]:
+    """Endless batches, drawn as `fit` draws them."""
+    generator = torch.Generator(windows.flat.device).manual_seed(plan.fit.seed)
+    model, shortest = plan.model, min(plan.model.context, 2 * plan.model.season)
+    while True:
+        yield windows.draw(plan.fit.batch, model.context, model.horizon, plan.fit.truncate, shortest, generator)
+
+
+def prepared(
+    plan: TrainingSettings, data: str | None, device: torch.device
+) -> tuple[ForecastNetwork, TrainingWindows, Any]:
+    """Network, windows and loss, all on the device."""
+    windows = training_windows(panel_of(data), plan, 0, device)
+    return build_network(plan, windows), windows, build_loss(plan, windows)
+
+
+def about(s: Settings) -> dict[str, Any]:
+    """Versions, and what the default settings are for this data."""
+    plan = default_plan(s)
+    return {
+        "python": platform.python_version(), "torch": torch.__version__,
+        "pytorch-lightning": pytorch_lightning.__version__, "threads": torch.get_num_threads(),
+        "quantiles": list(plan.model.quantiles), "default": plan.model.members[0].model_dump(mode="json"),
+        "default_batch": plan.fit.batch,
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    from answering import answer
+
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    answer({"about": about, "drawing": drawing, "fitting": fitting, "bare_loop": bare_loop})
+    sys.exit(0)

@@ -1,0 +1,65 @@
+"""Quick forms of the benchmarks that train: they run, and what they write is whole. Peers are not here."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(BENCHMARKS / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+
+
+def test_training_speed_is_measured_against_the_bare_loop(tmp_path: Path) -> None:
+    printed = run("train.py", "--quick", "--json", tmp_path / "train.json").stdout
+    document = json.loads((tmp_path / "train.json").read_text())
+    names = [row["name"] for row in document["rows"]]
+    assert names == ["fit over the bare loop, stepwise", "fit over the bare loop, default"]
+    for row in document["rows"]:
+        assert row["ratio"] == pytest.approx(row["ours_median"] / row["theirs_median"])
+        assert row["ratio"] > 0
+        assert f"| {row['name']} | the bare loop |" in printed
+    assert document["versions"]["ours"]["threads"] == 1
+
+
+def test_training_needs_no_tracking_server() -> None:
+    forbid = "import sys; sys.modules['mlflow'] = None"
+    modules = "training.fit, training.sampling, training.preparation, training.choose, speed.on_device"
+    command = [sys.executable, "-c", f"{forbid}; sys.path.insert(0, {str(BENCHMARKS)!r}); import {modules}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def write_m4(folder: Path) -> None:
+    """Six hourly series as the competition publishes them."""
+    generator = np.random.default_rng(1)
+    wave = 50 + 20 * np.sin(2 * np.pi * np.arange(348) / 24) + generator.normal(0, 1, (6, 348))
+    for name, part in (("train", wave[:, :300]), ("test", wave[:, 300:])):
+        lines = [",".join(f'"V{i + 1}"' for i in range(part.shape[1] + 1))]
+        lines += [",".join([f'"H{row + 1}"', *(f"{value:.3f}" for value in part[row])]) for row in range(6)]
+        (folder / f"Hourly-{name}.csv").write_text("\n".join(lines) + "\n")
+
+
+def test_accuracy_is_measured_once_and_written_up(tmp_path: Path) -> None:
+    write_m4(tmp_path)
+    out, document = tmp_path / "accuracy-2026-01-01.json", tmp_path / "accuracy.md"
+    arguments = [tmp_path, "--preset", "quick", "--peers", "statsforecast-theta", "--out", out, "--document", document]
+    told = run("accuracy.py", *arguments).stdout
+    assert "model='quick'" in told
+    found = {result["model"]: result for result in json.loads(out.read_text())["results"]}
+    assert set(found) == {"quick", "statsforecast-theta"}
+    assert 0 < found["quick"]["mase"] < 5
+    assert found["quick"]["series"] == 6
+    assert 0 <= found["quick"]["coverage"] <= 1
+    assert found["statsforecast-theta"]["wql"] > 0
+    assert "| statsforecast-theta | 1 |" in document.read_text()
+    before = out.read_bytes()
+    assert run("accuracy.py", *arguments).stdout == ""  # all is known: nothing is computed again
+    assert out.read_bytes() == before

@@ -1,0 +1,143 @@
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scoring.long_horizon import SETS, split
+from scoring.m4 import DECILES, RULES, M4Set, present
+from scoring.naive2 import naive2
+from scoring.results import Key, Results
+from scoring.rolling import rolling_errors
+from scoring.tables import write
+
+from forecaster.forecast import mean_of_quantiles
+from tests.fixtures_models import make_panel, make_predictor
+
+
+@pytest.fixture
+def official(public_data: Path) -> ModuleType:
+    """The competition's measures, as another program states them."""
+    script = public_data.parent / "eval" / "m4_metrics.py"
+    if not script.exists():
+        pytest.skip("the competition's scoring script is not here")
+    spec = importlib.util.spec_from_file_location("m4_metrics", script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_naive2_repeats_the_last_value_without_a_season() -> None:
+    assert naive2(np.array([3.0, 1.0, 2.0]), 4, 1).tolist() == [2.0] * 4
+    noise = np.random.default_rng(1).normal(10, 1, 40)
+    assert naive2(noise, 5, 12).tolist() == [noise[-1]] * 5
+
+
+def test_naive2_goes_on_with_a_multiplicative_season() -> None:
+    pattern = np.array([0.5, 1.0, 1.5, 1.0])
+    history = 20 * np.tile(pattern, 6)[:-1]  # ends with the third quarter
+    np.testing.assert_allclose(naive2(history, 5, 4), 20 * np.array([1.0, 0.5, 1.0, 1.5, 1.0]))
+
+
+def test_naive2_is_the_competitions_own_on_every_frequency(public_data: Path, official: ModuleType) -> None:
+    names = present(public_data)
+    assert names
+    for name in names:
+        m4 = M4Set.load(public_data, name)
+        for history in m4.histories[:100]:
+            expected = official.naive2(history, m4.rules.horizon, m4.rules.season)
+            np.testing.assert_allclose(naive2(history, m4.rules.horizon, m4.rules.season), expected, rtol=1e-12)
+
+
+def random_forecast(m4: M4Set) -> pa.Table:
+    """Rows in any order, quantiles and an interval around a wrong median."""
+    generator = np.random.default_rng(2)
+    median = (m4.truth * generator.lognormal(0, 0.1, m4.truth.shape)).ravel()
+    steps = np.concatenate([len(h) + np.arange(1, m4.rules.horizon + 1) for h in m4.histories])
+    columns = {f"q{level:g}": median * (0.8 + 0.4 * level) for level in DECILES}
+    ids = np.repeat(m4.ids, m4.rules.horizon)
+    table = {"unique_id": ids, "ds": steps, "median": median, "lo-95": 0.8 * median, "hi-95": 1.2 * median, **columns}
+    return pa.table(table).take(generator.permutation(len(median)))
+
+
+def test_scores_are_the_competitions_own(public_data: Path, official: ModuleType) -> None:
+    m4 = M4Set.load(public_data, "Hourly")
+    forecast = random_forecast(m4)
+    expected = official.score(forecast.to_pandas(), ["Hourly"], str(public_data), col="median")[0].iloc[0]
+    found = m4.scores(forecast)
+    names = {"msis": "msis-95", "coverage": "cover-95"}
+    assert set(found) == {"smape", "mase", "owa", "msis", "coverage", "wql"}
+    for name, value in found.items():
+        assert value == pytest.approx(expected[names.get(name, name)], rel=1e-9)
+
+
+def test_a_forecast_that_lacks_a_step_is_not_scored() -> None:
+    history = np.arange(1.0, 31)
+    m4 = M4Set("Yearly", pa.table({}), ["Y1"], [history], np.full((1, 6), 31.0))
+    whole = pa.table({"unique_id": ["Y1"] * 6, "ds": np.arange(31, 37), "median": np.full(6, 34.0)})
+    assert m4.scores(whole)["mase"] == pytest.approx(3.0)
+    with pytest.raises(ValueError, match="each series and step"):
+        m4.scores(whole.slice(1))
+
+
+def test_long_horizon_parts_are_the_published_ones() -> None:
+    assert split(17420, SETS["ETTh1"].ends) == (8640, 11520, 14400)
+    assert split(52696, SETS["Weather"].ends) == (36887, 52696 - 10539, 52696)
+
+
+def test_rolling_errors_are_those_of_every_window() -> None:
+    predictor, panel = make_predictor(), make_panel(n=2, length=200)
+    found = rolling_errors(predictor, panel, 24, 150)
+    squared, absolute = [], []
+    for series in range(2):
+        begin = panel.offsets[series]
+        for origin in range(150, 200 - 24 + 1):
+            place = np.array([begin + origin])
+            grid = predictor.quantiles_at(panel.values, np.array([begin]), place, 24)
+            truth = panel.series(series)[origin : origin + 24]
+            squared.append((mean_of_quantiles(grid, predictor.info.quantiles)[0] - truth) ** 2)
+            middle = predictor.info.quantiles.index(0.5)
+            absolute.append(np.abs(grid[0, :, middle] - truth))
+    assert found["windows"] == len(squared) == 2 * 27
+    assert found["mse"] == pytest.approx(float(np.mean(squared)), rel=1e-4)
+    assert found["mae"] == pytest.approx(float(np.mean(absolute)), rel=1e-4)
+
+
+MEASURED = {"smape": 9.0, "mase": 0.8, "owa": 0.41, "wql": 0.02, "msis": 6.4, "coverage": 0.95, "seconds": 100.0}
+
+
+def key(model: str, seed: int) -> Key:
+    return Key("m4", "Hourly", RULES["Hourly"].horizon, model, seed)
+
+
+def test_results_are_kept_and_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "accuracy-2026-01-01.json"
+    Results(path).add(key("balanced", 1), {**MEASURED, "series": 414})
+    again = Results(path)
+    assert key("balanced", 1) in again
+    assert key("balanced", 2) not in again
+    again.add(key("balanced", 2), {**MEASURED, "owa": 0.43, "series": 414})
+    document = json.loads(path.read_text())
+    assert [result["seed"] for result in document["results"]] == [1, 2]
+    assert document["machine"]["cores"] >= 1
+
+
+def test_the_table_tells_mean_and_spread_of_the_seeds_and_leaves_trials_out(tmp_path: Path) -> None:
+    old, new = Results(tmp_path / "accuracy-2026-01-01.json"), Results(tmp_path / "accuracy-2026-02-01.json")
+    old.add(key("balanced", 1), {**MEASURED, "owa": 9.9, "series": 414})
+    new.add(key("balanced", 1), {**MEASURED, "series": 414})
+    new.add(key("balanced", 2), {**MEASURED, "owa": 0.43, "series": 414})
+    new.add(key("neuralforecast-gru", 1), {"smape": 20.0, "mase": 3.0, "owa": 1.2, "seconds": 100.0, "series": 414})
+    new.add(key("quick", 1), {**MEASURED, "series": 414})
+    new.add(Key("long", "ETTh1", 96, "balanced", 1), {"mse": 0.37, "mae": 0.4, "seconds": 60.0})
+    write(tmp_path, tmp_path / "accuracy.md")
+    lines = (tmp_path / "accuracy.md").read_text().splitlines()
+    balanced = next(line for line in lines if line.startswith("| balanced"))
+    assert balanced.startswith("| balanced | 2 | 0.420 ± 0.014 | 9.000 ± 0.000 | 0.800 ± 0.000 |")
+    assert "| neuralforecast-gru | 1 | 1.200 | 20.000 | 3.000 |  |  |  | 100 |" in lines
+    assert "| ETTh1 | 96 | balanced | 1 | 0.370 | 0.400 | 60 | 0.351 |" in lines
+    assert not any("quick" in line for line in lines)
