@@ -20,7 +20,7 @@ from forecaster.network import ForecastNetwork
 from forecaster.panel import Panel
 from training.choose import choose_settings, override
 from training.fit import LitForecaster, Progress, fit
-from training.preparation import build_loss, build_network, training_windows
+from training.preparation import build_network, build_objective, training_windows
 from training.profile import profile_panel
 from training.sampling import Batch, TrainingWindows
 from training.settings import TrainingSettings
@@ -136,7 +136,7 @@ def prepared(
 ) -> tuple[ForecastNetwork, TrainingWindows, Any]:
     """Network, windows and loss, all on the device."""
     windows = training_windows(panel_of(data), plan, 0, device)
-    return build_network(plan, windows), windows, build_loss(plan, windows)
+    return build_network(plan, windows), windows, build_objective(plan, windows)
 
 
 def about(s: Settings) -> dict[str, Any]:
