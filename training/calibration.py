@@ -21,7 +21,7 @@ from forecaster.paths import knot_of_step
 from forecaster.transforms import transform, transform_truth
 from forecaster.windows import gather_context
 
-_LEAST, _MOST = 0.25, 4.0
+_LEAST, _MOST = 1.0, 4.0  # a calm stretch at the end of the data is no reason to promise less uncertainty
 _PRIOR_TAIL = 20.0  # misses of one step's own that weigh as much as the pooled factor
 _HIGHEST = 0.999  # correlation of neighbours
 _JITTER = 1e-4

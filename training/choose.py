@@ -7,12 +7,12 @@ The table of segment, context and lags per season follows what was measured on M
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from forecaster.errors import InputError
 from forecaster.frequency import Frequency
-from forecaster.settings import ModelSettings, NetworkSettings
+from forecaster.settings import Cell, ModelSettings, NetworkSettings, Transform
 from training.profile import Profile
 from training.settings import BacktestSettings, FitSettings, Preset, TrainingSettings
 
@@ -20,11 +20,16 @@ _LONGEST_CONTEXT = 1024
 _WINDOWS_WANTED = 400
 _USUAL_ORIGINS, _MOST_ORIGINS = 4, 24
 _LARGEST_SHARE = 0.1
+_POSITIVE = 0.99  # share of values above zero from which percentages and logarithms mean something
 
 
 @dataclass(frozen=True)
 class _Shape:
-    """Segment, context and lags in steps, width of the state, optimiser steps and batch of a balanced fit."""
+    """What was measured to work for one kind of season (docs/model.md).
+
+    Segment, context and lags in steps; width of the state; optimiser steps and batch of a balanced fit
+    cells: of a balanced model's members; multiplicative: whether the logarithm pays for positive data; dropout
+    """
 
     segment: int
     context: int
@@ -32,39 +37,49 @@ class _Shape:
     width: int
     steps: int
     batch: int
+    cells: tuple[Cell, ...] = ("gru", "lstm")
+    multiplicative: bool = False
+    dropout: float = 0.1
 
 
-_DAY_OF_HOURS = _Shape(24, 336, (24, 48, 168, 336), 96, 1100, 256)
+# A long fit of one network gains more on hourly data than two shorter ones.
+_DAY_OF_HOURS = _Shape(24, 336, (24, 48, 168, 336), 96, 1800, 256, cells=("gru",), multiplicative=True, dropout=0.0)
 _SHAPES = {
     "hourly": _DAY_OF_HOURS,
-    "yearly": _Shape(3, 30, (6, 12), 64, 500, 1024),
+    "yearly": _Shape(3, 30, (6, 12), 64, 800, 1024),
     "quarterly": _Shape(4, 40, (4, 8, 12), 64, 900, 1024),
-    "monthly": _Shape(6, 72, (12, 24, 36), 96, 1000, 768),
+    "monthly": _Shape(6, 72, (12, 24, 36), 96, 900, 768, multiplicative=True),
     "weekly": _Shape(13, 156, (13, 52, 104), 64, 800, 512),
-    "daily": _Shape(7, 112, (7, 14, 28), 64, 1000, 768),
+    "daily": _Shape(7, 112, (7, 14, 28), 64, 900, 768),
 }
-_BUDGET = {"fast": 0.3, "balanced": 1.0, "best": 1.5}
+_SHARE_OF_STEPS = {"fast": 0.3, "balanced": 1.0, "best": 1.0}
+_LONGEST_FAST = 400  # steps: about a minute on two cores
+_BEST_CELLS: tuple[Cell, ...] = ("gru", "lstm", "gru", "lstm", "gru")
 
 
 def choose_settings(profile: Profile, freq: Frequency, horizon: int, preset: Preset, seed: int) -> TrainingSettings:
     """Working settings for a panel; nothing is tuned by hand for one data set."""
     shape = _shape(freq)
     network = _network(shape, freq, horizon, profile, preset)
-    positive = profile.share_positive >= 0.99
+    positive = profile.share_positive >= _POSITIVE
     fit = FitSettings(
-        steps=max(20, int(shape.steps * _BUDGET[preset])),
+        steps=_steps(shape, preset),
         batch=shape.batch,
         percentage_weight=0.5 if positive else 0.0,
-        truncate=0.5 if profile.shortest < network.context + horizon else 0.0,
+        # Cut windows teach young series; where nothing is seasonal, a short window says as much as a long one.
+        truncate=0.5 if freq.season > 1 and profile.shortest < network.context + horizon else 0.0,
         seed=seed,
     )
-    members = tuple(
-        network.model_copy(update={"cell": cell}) for cell in (("gru", "lstm", "gru") if preset == "best" else ("gru",))
-    )
-    model = ModelSettings(
-        freq=freq.name, season=freq.season, transform="log" if positive else "identity", members=members
-    )
+    cells = {"fast": shape.cells[:1], "balanced": shape.cells, "best": _BEST_CELLS}[preset]
+    members = tuple(network.model_copy(update={"cell": cell}) for cell in cells)
+    transform: Transform = "log" if positive and shape.multiplicative else "identity"
+    model = ModelSettings(freq=freq.name, season=freq.season, transform=transform, members=members)
     return TrainingSettings(preset=preset, model=model, fit=fit, backtest=_backtest(profile, horizon))
+
+
+def _steps(shape: _Shape, preset: Preset) -> int:
+    steps = int(shape.steps * _SHARE_OF_STEPS[preset])
+    return max(20, min(steps, _LONGEST_FAST) if preset == "fast" else steps)
 
 
 def _shape(freq: Frequency) -> _Shape:
@@ -91,7 +106,7 @@ def _rescaled(shape: _Shape, season: int, of: int) -> _Shape:
     lags = tuple(lag for lag in (round(lag * factor) for lag in shape.lags) if lag <= context)
     # Long seasons are cut finer than once a season: a segment of 48 steps is about as wide as an embedding can use.
     segment = max(1, next(size for size in range(min(season, 48), 0, -1) if season % size == 0))
-    return _Shape(segment, context, lags, shape.width, shape.steps, shape.batch)
+    return replace(shape, segment=segment, context=context, lags=lags)
 
 
 def _network(shape: _Shape, freq: Frequency, horizon: int, profile: Profile, preset: Preset) -> NetworkSettings:
@@ -110,6 +125,7 @@ def _network(shape: _Shape, freq: Frequency, horizon: int, profile: Profile, pre
         lags=lags,
         highway=min(context, 168 if freq.season == 24 else max(lags, default=1)),
         width=width,
+        dropout=shape.dropout,
         location="mean" if seasonal and calm else "last",
         scale="std" if seasonal and calm else "change",
     )

@@ -115,7 +115,7 @@ def _fitter(entries: Sequence[_Entry], windows: BacktestWindows, work: Path, rep
         run, curve = curves[fit]
         run.epoch(curve, progress)
 
-    processes = processes_for([entry.model for entry in entries])
+    processes = processes_for([entry.model for entry in entries], windows.panel)
     reporter.plan(len(curves), processes)
     return Fitter(windows.panel, work, reporter, tell, processes)
 

@@ -26,6 +26,8 @@ from training.request import Reporter
 from training.sampling import TrainingWindows
 from training.settings import TrainingSettings
 
+_LARGE_PANEL = 64_000_000  # bytes
+_SHORT_FITS = 200_000  # windows in all: seconds
 Tell = Callable[[str, Progress], None]
 
 
@@ -111,12 +113,21 @@ class Fitter:
             run_side_by_side(tasks, self.processes, lambda news: self.tell(*news))
 
 
-def processes_for(models: Sequence[ModelFit]) -> int:
-    """How many fits run at once: `fit.processes`, or as many as this process has cores; a GPU is not shared."""
+def processes_for(models: Sequence[ModelFit], panel: Panel) -> int:
+    """How many fits run at once: `fit.processes`, or as many as this process has cores; a GPU is not shared.
+
+    One at a time unless asked for otherwise when the panel is large, since memory matters more then, and when the fits
+    are so short that starting processes would take longer.
+    """
     if training_device().type == "cuda":
         return 1
+    fits, settings = sum(len(model.plan.model.members) for model in models), models[0].plan.fit
+    if settings.processes:
+        return min(settings.processes, fits)
+    if panel.values.nbytes > _LARGE_PANEL or fits * settings.steps * settings.batch < _SHORT_FITS:
+        return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(models[0].plan.fit.processes or cores, sum(len(model.plan.model.members) for model in models))
+    return min(cores, fits)
 
 
 @dataclass(frozen=True)

@@ -112,8 +112,7 @@ def _make(task: _Task) -> _Made:
     info = _begin(task, held_out)
     first = ModelFit("backtest fit", task.plan, held_out, task.start.unseen(windows))
     last = ModelFit("final fit", task.plan, 0, task.start.final)
-    # At most as many at once as there are members: one network is fitted here, in the memory of one fit.
-    processes = min(processes_for([first, last]), len(task.plan.model.members))
+    processes = processes_for([first, last], task.panel)
     task.reporter.plan(2 * len(task.plan.model.members), processes)
     fitter = Fitter(task.panel, task.work, task.reporter, task.tell, processes)
     fitter.fit_ahead([first, last])

@@ -37,6 +37,7 @@ def build_network(
                 "the model to start from has another architecture", field="warm_start", mend="use the same settings"
             ) from error
         network.calibration.fill_(1.0)
+        network.dependence.copy_(torch.eye(len(network.dependence)))
     network.to(windows.flat.device)
     if weights is None:
         _measure_typical_scales(network, windows, settings.fit.seed)
@@ -49,7 +50,8 @@ def member_weights(weights: Mapping[str, Tensor] | None, number: int) -> dict[st
         return None
     own = f"members.{number}."
     alone = {f"members.0.{name[len(own) :]}": tensor for name, tensor in weights.items() if name.startswith(own)}
-    return {**alone, "calibration": weights["calibration"]}
+    shared = {name: tensor for name, tensor in weights.items() if not name.startswith("members.")}
+    return {**alone, **shared}
 
 
 def build_objective(settings: TrainingSettings, windows: TrainingWindows) -> Objective:

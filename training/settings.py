@@ -62,7 +62,8 @@ class FitSettings(Settings):
     """Seed of weights, windows and truncation."""
 
     processes: int | None = Field(default=None, ge=1)
-    """Processes that fit members at once, with one thread each; None: as many as there are cores."""
+    """Processes that fit networks at once, with one thread each; None: as many as there are cores, but one for a large
+    panel or short fits."""
 
 
 class BacktestSettings(Settings):

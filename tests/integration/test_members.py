@@ -99,9 +99,17 @@ def test_as_many_at_once_as_asked_for_or_as_there_are_cores_but_never_more_than_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(3)))
-    assert processes_for(both_fits(plan())) == 3
-    assert processes_for(both_fits(plan())[:1]) == 2
-    assert processes_for(both_fits(plan(processes=2))) == 2
-    assert processes_for(both_fits(plan(processes=100))) == 4
+    panel, long = make_panel(), {"steps": 10_000}
+    assert processes_for(both_fits(plan(**long)), panel) == 3
+    assert processes_for(both_fits(plan(**long))[:1], panel) == 2
+    assert processes_for(both_fits(plan(processes=2)), panel) == 2
+    assert processes_for(both_fits(plan(processes=100)), panel) == 4
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert processes_for(both_fits(plan(processes=2))) == 1
+    assert processes_for(both_fits(plan(processes=2)), panel) == 1
+
+
+def test_one_at_a_time_when_fits_are_short_or_the_panel_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(3)))
+    assert processes_for(both_fits(plan()), make_panel()) == 1
+    monkeypatch.setattr("training.members._LARGE_PANEL", 100)
+    assert processes_for(both_fits(plan(steps=10_000)), make_panel()) == 1

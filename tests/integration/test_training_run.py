@@ -205,8 +205,8 @@ def test_members_are_fitted_side_by_side_and_each_leaves_its_curve(
             stages.append(name)
 
     done = train(request("ensemble", preset="best", changes={**QUICK, "fit.processes": 2}), settings, Listening())
-    assert "fitting 6 networks, 2 at a time" in stages
-    assert len(done.settings["model"]["members"]) == 3
+    assert "fitting 10 networks, 2 at a time" in stages
+    assert len(done.settings["model"]["members"]) == 5
     for name in ("backtest_fit_1", "backtest_fit_3", "final_fit_2"):
         history = client.get_metric_history(done.run_id, f"{name}/loss")
         assert sorted(metric.step for metric in history) == list(range(1, 21)), name

@@ -49,8 +49,9 @@ def test_any_frequency_horizon_and_length_has_settings_that_fit_together(freq: s
     assert plan.backtest.windows >= 1
 
 
-def test_positive_data_is_logged_and_other_data_is_not() -> None:
-    assert choose().model.transform == "log"
+def test_positive_data_is_logged_where_seasons_multiply_and_other_data_is_not() -> None:
+    assert choose().model.transform == choose("MS", 18).model.transform == "log"
+    assert choose("YS", 6).model.transform == choose("W", 13).model.transform == "identity"
     assert choose(share_positive=0.8).model.transform == "identity"
     assert choose(share_positive=0.8).fit.percentage_weight == 0
 
