@@ -29,6 +29,7 @@ _NAME = re.compile(r"^\s*(\d{0,6})\s*([A-Za-z]+)(-[A-Za-z]{3})?\s*$")
 _MONTHS = {"ME": 1, "MS": 1, "QE": 3, "QS": 3, "YE": 12, "YS": 12}
 _DAY_US = 86_400_000_000
 _LONGEST_SEASON = 1440
+LARGEST_SEASON = 10_080  # that may be asked for: a week of minutes
 _MONTH_END = 0  # the day of month that stands for "the last"
 
 
@@ -119,8 +120,10 @@ class Frequency:
 
 
 def _from_offset(name: str, code: str, offset: Any, season: int | None) -> Frequency:
-    if season is not None and season < 1:
-        raise InputError("the season must be at least one step", field="season", mend="give 1 for no season")
+    if season is not None and not 1 <= season <= LARGEST_SEASON:
+        raise InputError(
+            f"{season} is out of range", field="season", mend=f"give 1 (no season) to {LARGEST_SEASON} steps"
+        )
     count = int(offset.n)
     if code in _MONTHS:
         months = _MONTHS[code] * count

@@ -43,7 +43,7 @@ class _Shape:
 
 
 # A long fit of one network gains more on hourly data than two shorter ones.
-_DAY_OF_HOURS = _Shape(24, 336, (24, 48, 168, 336), 96, 1800, 256, cells=("gru",), multiplicative=True, dropout=0.0)
+_DAY_OF_HOURS = _Shape(24, 336, (24, 48, 168, 336), 96, 2400, 256, cells=("gru",), multiplicative=True, dropout=0.0)
 _SHAPES = {
     "hourly": _DAY_OF_HOURS,
     "yearly": _Shape(3, 30, (6, 12), 64, 800, 1024),
@@ -52,6 +52,9 @@ _SHAPES = {
     "weekly": _Shape(13, 156, (13, 52, 104), 64, 800, 512),
     "daily": _Shape(7, 112, (7, 14, 28), 64, 900, 768),
 }
+_NO_SEASON = _Shape(8, 128, (8, 16), 64, 1000, 256)
+_WIDEST_SEGMENT, _NARROWEST_SEGMENT = 48, 5
+_DAY_US = 86_400_000_000
 _SHARE_OF_STEPS = {"fast": 0.3, "balanced": 1.0, "best": 1.0}
 _LONGEST_FAST = 400  # steps: about a minute on two cores
 _BEST_CELLS: tuple[Cell, ...] = ("gru", "lstm", "gru", "lstm", "gru")
@@ -83,18 +86,16 @@ def _steps(shape: _Shape, preset: Preset) -> int:
 
 
 def _shape(freq: Frequency) -> _Shape:
+    """The measured shape whose season is most like this one's, for the length of the season at hand."""
+    season = freq.season
+    if season == 1:
+        return _SHAPES["yearly"] if freq.kind == "month" else _NO_SEASON
     if freq.kind == "month":
-        return _SHAPES[{1: "monthly", 3: "quarterly"}.get(freq.step, "yearly")]
-    if freq.kind == "business":
-        return _rescaled(_SHAPES["daily"], 5, 7)
-    days = freq.step / 86_400_000_000
-    if days >= 6:
-        return _SHAPES["weekly"]
-    if days >= 1:
-        return _SHAPES["daily"]
-    if freq.season <= 1:
-        return _Shape(8, 128, (8, 16), 64, 1000, 256)
-    return _rescaled(_DAY_OF_HOURS, freq.season, 24)
+        return _rescaled(_SHAPES["monthly"], season, 12) if season >= 12 else _rescaled(_SHAPES["quarterly"], season, 4)
+    days = freq.step / _DAY_US
+    if freq.kind == "business" or 1 <= days < 6:
+        return _rescaled(_SHAPES["daily"], season, 7)
+    return _rescaled(_SHAPES["weekly"], season, 52) if days >= 6 else _rescaled(_DAY_OF_HOURS, season, 24)
 
 
 def _rescaled(shape: _Shape, season: int, of: int) -> _Shape:
@@ -103,10 +104,15 @@ def _rescaled(shape: _Shape, season: int, of: int) -> _Shape:
         return shape
     factor = season / of
     context = min(round(shape.context * factor), max(_LONGEST_CONTEXT, 4 * season))
-    lags = tuple(lag for lag in (round(lag * factor) for lag in shape.lags) if lag <= context)
-    # Long seasons are cut finer than once a season: a segment of 48 steps is about as wide as an embedding can use.
-    segment = max(1, next(size for size in range(min(season, 48), 0, -1) if season % size == 0))
-    return replace(shape, segment=segment, context=context, lags=lags)
+    lags = tuple(lag for lag in (round(lag * factor) for lag in shape.lags) if 0 < lag <= context)
+    return replace(shape, segment=_segment(season), context=context, lags=lags)
+
+
+def _segment(season: int) -> int:
+    """A whole share of the season, at most 48 steps: about as wide as an embedding can use; 24 where there is none."""
+    longest = min(season, _WIDEST_SEGMENT)
+    divisors = (size for size in range(longest, _NARROWEST_SEGMENT, -1) if season % size == 0)
+    return next(divisors, min(longest, 24))
 
 
 def _network(shape: _Shape, freq: Frequency, horizon: int, profile: Profile, preset: Preset) -> NetworkSettings:
@@ -115,7 +121,7 @@ def _network(shape: _Shape, freq: Frequency, horizon: int, profile: Profile, pre
     context = max(1, min(wanted, profile.longest - 1))
     lags = tuple(sorted({lag for lag in shape.lags if lag <= context}))
     seasonal = freq.season > 1 and context >= 2 * freq.season
-    calm = freq.kind == "tick" and freq.step < 86_400_000_000
+    calm = freq.kind == "tick" and freq.step < _DAY_US
     width = {"fast": min(shape.width, 64)}.get(preset, shape.width)
     return NetworkSettings(
         horizon=horizon,

@@ -116,6 +116,7 @@ def _run(directory: Path) -> dict[str, Any]:
         name=spec.model,
         freq=spec.freq,
         horizon=spec.horizon,
+        season=spec.season,
         preset=spec.preset,
         changes=spec.settings,
         warm_start=spec.warm_start,

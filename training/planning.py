@@ -51,7 +51,7 @@ def read_data(request: TrainRequest, reporter: Reporter) -> tuple[Panel, Profile
     """The request's data, and what it is like. Raises InputError."""
     reporter.stage("reading the data")
     pa.set_memory_pool(pa.system_memory_pool())  # the default pool keeps what reading took for itself
-    panel = read_panel(request.data, request.freq)
+    panel = read_panel(request.data, Frequency.parse(request.freq, request.season))
     panel.require_observations()
     for note in panel.notes:
         reporter.note(note)
@@ -73,6 +73,12 @@ def plan_training(request: TrainRequest, panel: Panel, profile: Profile, start: 
                 f"{request.warm_start} was trained at {start.model.freq}, not {panel.freq}",
                 field="warm_start",
                 mend="start afresh",
+            )
+        if request.season not in (None, start.model.season):
+            raise InputError(
+                f"{request.warm_start} was trained for a season of {start.model.season} steps, not {request.season}",
+                field="warm_start",
+                mend="leave the season out, or start afresh",
             )
         calmer = plan.fit.model_copy(update={"learning_rate": plan.fit.learning_rate * _WARM_RATE})
         plan = plan.model_copy(update={"model": start.model, "fit": calmer})

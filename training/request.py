@@ -20,6 +20,8 @@ class TrainRequest(BaseModel):
     name: str
     freq: str
     horizon: int = Field(ge=1, le=10_000)
+    season: int | None = None
+    """Steps in the dominant season; what `freq` implies if None."""
     preset: Preset = "balanced"
     changes: dict[str, Any] = {}
     warm_start: str | None = None

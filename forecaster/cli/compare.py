@@ -22,6 +22,7 @@ def compare(
     horizon: options.Horizon,
     cells: Annotated[str, typer.Option("--cells", help="Cells, e.g. `rnn,lstm,gru`.", show_default=False)],
     seeds: Annotated[int, typer.Option("--seeds", help="Fits of each cell, each with a seed of its own.")] = 3,
+    season: options.Season = None,
     preset: options.Preset = options.PresetChoice.balanced,
     set_: options.Set = None,
     json: Json = False,
@@ -31,8 +32,8 @@ def compare(
     options.check_name(name)
     options.check_horizon(horizon)
     arguments = {
-        "data": data, "name": name, "freq": freq, "horizon": horizon, "preset": preset.value,
-        "changes": options.parse_changes(set_),
+        "data": data, "name": name, "freq": freq, "horizon": horizon, "season": season,
+        "preset": preset.value, "changes": options.parse_changes(set_),
     }  # fmt: skip
     named = [cell.strip() for cell in cells.split(",") if cell.strip()]
     with contextlib.redirect_stdout(sys.stderr):  # libraries print; stdout is for the result alone

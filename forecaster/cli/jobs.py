@@ -39,6 +39,7 @@ def submit(
     name: options.Name,
     freq: options.Freq,
     horizon: options.Horizon,
+    season: options.Season = None,
     preset: options.Preset = options.PresetChoice.balanced,
     set_: options.Set = None,
     warm_start: options.WarmStart = None,
@@ -60,7 +61,7 @@ def submit(
         stored = datasets.get(data)
     try:
         spec = JobSpec(
-            model=name, dataset=stored.reference, freq=freq, horizon=horizon, preset=preset.value,
+            model=name, dataset=stored.reference, freq=freq, horizon=horizon, season=season, preset=preset.value,
             settings=options.parse_changes(set_), warm_start=warm_start, promote=promote.value, seed=seed,
             started_by="cli",
         )  # fmt: skip

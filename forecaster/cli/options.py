@@ -37,6 +37,10 @@ Freq = Annotated[
     ),
 ]
 Horizon = Annotated[int, typer.Option("--horizon", help="Steps to forecast.", show_default=False)]
+Season = Annotated[
+    int | None,
+    typer.Option("--season", help="Steps in the dominant season; what --freq implies when not given. 1 for none."),
+]
 Preset = Annotated[
     PresetChoice, typer.Option("--preset", help="How much time to spend: about one minute, up to five, or more.")
 ]

@@ -26,6 +26,7 @@ def train(
     name: options.Name,
     freq: options.Freq,
     horizon: options.Horizon,
+    season: options.Season = None,
     preset: options.Preset = options.PresetChoice.balanced,
     config: Config = None,
     set_: options.Set = None,
@@ -41,13 +42,14 @@ def train(
     changes = {**_read_config(config), **options.parse_changes(set_)}
     from forecaster.frequency import Frequency
 
-    Frequency.parse(freq)
+    Frequency.parse(freq, season)
     with contextlib.redirect_stdout(sys.stderr):  # libraries print; stdout is for the result alone
         result = _train(
             data=data,
             name=name,
             freq=freq,
             horizon=horizon,
+            season=season,
             preset=preset.value,
             changes=changes,
             warm_start=warm_start,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from forecaster.errors import InputError
-from forecaster.frequency import Frequency
+from forecaster.frequency import LARGEST_SEASON, Frequency
 
 # Names become folders and parts of URLs: no separator, no leading dot.
 _NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
@@ -64,6 +64,9 @@ class JobSpec(BaseModel):
 
     horizon: int = Field(ge=1, le=10_000, strict=True)
     """Steps to forecast."""
+
+    season: int | None = Field(default=None, ge=1, le=LARGEST_SEASON, strict=True)
+    """Steps in the dominant season; what `freq` implies if left out."""
 
     preset: Literal["fast", "balanced", "best"] = "balanced"
     """How much time to spend."""

@@ -212,6 +212,16 @@ def test_members_are_fitted_side_by_side_and_each_leaves_its_curve(
         assert sorted(metric.step for metric in history) == list(range(1, 21)), name
 
 
+def test_a_season_of_ones_own_goes_from_the_request_to_the_served_model(settings: StoreSettings) -> None:
+    done = train(request("half-days", season=12), settings)
+    assert done.settings["model"]["season"] == 12
+    assert done.settings["model"]["members"][0]["segment"] == 12
+    with pytest.raises(InputError, match="season"):
+        train(request("half-days", season=24, warm_start="half-days"), settings)
+    with pytest.raises(InputError, match="season"):
+        train(request("half-days", season=0), settings)
+
+
 def test_a_job_tried_twice_is_one_run_and_one_version(settings: StoreSettings, tmp_path: Path) -> None:
     results = [train(request("twice", job_id="abc", work=tmp_path / "job"), settings) for _ in range(2)]
     assert results[0].run_id == results[1].run_id

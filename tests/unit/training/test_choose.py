@@ -12,8 +12,23 @@ def profile(**changes: object) -> Profile:
     return profile_panel(make_panel(length=900)).model_copy(update=changes)
 
 
-def choose(freq: str = "h", horizon: int = 48, preset: str = "balanced", **changes: object) -> TrainingSettings:
-    return choose_settings(profile(**changes), Frequency.parse(freq), horizon, preset, 1)  # type: ignore[arg-type]
+def choose(
+    freq: str = "h", horizon: int = 48, preset: str = "balanced", season: int | None = None, **changes: object
+) -> TrainingSettings:
+    step = Frequency.parse(freq, season)
+    return choose_settings(profile(**changes), step, horizon, preset, 1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("freq", ["YS", "QS", "MS", "W", "D", "B", "h", "10s"])
+@pytest.mark.parametrize("season", [1, 2, 11, 59, 97, 168, 2880])
+def test_a_season_of_ones_own_shapes_lags_and_segments(freq: str, season: int) -> None:
+    network = choose(freq, 12, season=season, longest=20_000).model.members[0]
+    assert network.season == season
+    assert network.context >= 2 * season
+    assert 1 <= network.segment <= 48
+    assert network.input_segments <= 256
+    if season > 1:
+        assert any(lag % season == 0 for lag in network.lags)
 
 
 @pytest.mark.parametrize(
