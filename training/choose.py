@@ -70,6 +70,7 @@ def choose_settings(profile: Profile, freq: Frequency, horizon: int, preset: Pre
         batch=shape.batch,
         percentage_weight=0.5 if positive else 0.0,
         # Cut windows teach young series; where nothing is seasonal, a short window says as much as a long one.
+        shortest_target=1 if network.location == "last" else min(horizon, freq.season),
         truncate=0.5 if freq.season > 1 and profile.shortest < network.context + horizon else 0.0,
         seed=seed,
     )

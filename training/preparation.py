@@ -120,5 +120,11 @@ def training_windows(panel: Panel, settings: TrainingSettings, held_out: int, de
     if not np.isfinite(scale).any():
         raise InputError("no series has two observed values to learn from", mend="give longer series")
     return TrainingWindows.of(
-        panel, scale, horizon=settings.model.horizon, held_out=held_out, season=season, device=device
+        panel,
+        scale,
+        horizon=settings.model.horizon,
+        held_out=held_out,
+        season=season,
+        device=device,
+        shortest_target=settings.fit.shortest_target,
     )

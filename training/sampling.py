@@ -44,12 +44,20 @@ class TrainingWindows:
 
     @classmethod
     def of(
-        cls, panel: Panel, error_scale: np.ndarray, *, horizon: int, held_out: int, season: int, device: torch.device
+        cls,
+        panel: Panel,
+        error_scale: np.ndarray,
+        *,
+        horizon: int,
+        held_out: int,
+        season: int,
+        device: torch.device,
+        shortest_target: int = 1,
     ) -> TrainingWindows:
         """Windows of `panel` less the last `held_out` steps of each series.
 
-        A series needs at least one known step and one to forecast; the horizon may reach beyond its end, where
-        nothing is observed and nothing is learnt.
+        A series needs at least one known step and one to forecast. Origins go on until only `shortest_target`
+        steps of the horizon are left; beyond the series' end nothing is observed and nothing is learnt.
         """
         begin, end = panel.offsets[:-1], panel.offsets[1:] - held_out
         span = end - begin
@@ -60,9 +68,9 @@ class TrainingWindows:
                 mend="give longer series or a shorter horizon",
             )
         begin, end, span = begin[usable], end[usable], span[usable]
-        history = np.clip(np.minimum(2 * season, span - horizon), 1, None)
+        history = np.clip(np.minimum(2 * max(season, horizon), span - horizon), 1, None)
         first = begin + np.minimum(history, span - 1)
-        last = np.maximum(end - horizon, first)
+        last = np.maximum(end - min(shortest_target, horizon), first)
 
         def tensor(array: np.ndarray, dtype: torch.dtype = torch.long) -> Tensor:
             return torch.as_tensor(array, dtype=dtype, device=device)

@@ -44,10 +44,13 @@ def test_series_are_drawn_uniformly_whatever_their_length() -> None:
     assert 0.45 < (drawn == 0).float().mean() < 0.55
 
 
-def test_the_last_window_ends_with_the_series() -> None:
-    _, origin = windows(counting_panel(50)).draw_origins(4000, torch.Generator().manual_seed(0))
-    assert origin.max() == 47
-    assert origin.min() >= 1
+def test_origins_go_on_to_the_last_but_one_step_and_what_lies_beyond_is_unobserved() -> None:
+    these = windows(counting_panel(50))
+    series, origin = these.draw_origins(4000, torch.Generator().manual_seed(0))
+    assert origin.max() == 49
+    assert origin.min() >= 6  # two horizons of history
+    target = these.gather(series, origin, 1, 3).target
+    assert torch.equal(target.observed.sum(1), (50 - origin).clamp(max=3))
 
 
 def test_truncated_windows_keep_their_last_steps() -> None:
