@@ -56,8 +56,8 @@ class FitSettings(Settings):
     """Share of sMAPE in the point loss; 0 for data with zeros or negative values, where sMAPE is meaningless."""
 
     shortest_target: int = Field(default=1, ge=1)
-    """Fewest steps of the horizon that a training window's series still has: 1 learns from the very latest values, which
-    pays where levels drift; at most the horizon counts."""
+    """Fewest steps of the horizon that a training window's series still has: 1 learns from the very latest values,
+    which pays where levels drift; at most the horizon counts."""
 
     truncate: float = Field(default=0.0, ge=0, le=1)
     """Share of windows whose context is cut to a random length, so that young series are learnt too."""
