@@ -35,7 +35,7 @@ def parquet() -> bytes:
     ("content", "media_type", "kind"),
     [
         (CSV, "text/csv; charset=utf-8", "csv"),
-        (gzip.compress(CSV), "application/gzip", "csv.gz"),
+        (gzip.compress(CSV, mtime=0), "application/gzip", "csv.gz"),
         (parquet(), "application/vnd.apache.parquet", "parquet"),
     ],
 )
