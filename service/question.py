@@ -9,6 +9,7 @@ from forecaster.errors import InputError
 from forecaster.forecast import Forecast
 from forecaster.frequency import Frequency
 from forecaster.panel import Panel
+from forecaster.paths import ROLLED_PATHS
 from service.engines import ServedModel
 
 
@@ -48,7 +49,7 @@ def answer(question: Question, model: ServedModel, most_points: int) -> Answer:
     try:
         _check_freq(question.freq, model)
         panel = question.panel(predictor.freq)
-        _check_size(panel.n_series * max(1, question.paths), question.horizon or predictor.info.horizon, most_points)
+        _check_size(question, panel.n_series, predictor.info.horizon, most_points)
         forecast = predictor.predict(
             panel,
             horizon=question.horizon,
@@ -74,10 +75,16 @@ def _check_freq(freq: str | None, model: ServedModel) -> None:
         )
 
 
-def _check_size(series: int, horizon: int, most_points: int) -> None:
-    if series * horizon > most_points:
+def _check_size(question: Question, series: int, trained: int, most_points: int) -> None:
+    """Bound the work: a step beyond the trained horizon is computed for many paths."""
+    horizon = question.horizon or trained
+    beyond = max(0, horizon - trained)
+    points = series * (min(horizon, trained) + ROLLED_PATHS * beyond + question.paths * horizon)
+    if points > most_points:
+        counted = f" (each of the {beyond} beyond those trained counts {ROLLED_PATHS}-fold)" if beyond else ""
+        drawn = f" and {question.paths} sample paths" if question.paths else ""
         raise InputError(
-            f"{series} series (times sample paths) times {horizon} steps are more than {most_points} values",
+            f"{series} series times {horizon} steps{counted}{drawn} are more than {most_points} values",
             field="horizon",
             mend="ask for fewer series or sample paths at once",
         )

@@ -50,7 +50,8 @@ class ServiceSettings(StoreSettings):
     """Forecasts that may wait or run; beyond it requests are answered 503. About 10 s of work for one core."""
 
     max_forecast_points: int = Field(default=1_000_000, ge=1)
-    """Series times horizon of one request; bounds its memory, at some 100 bytes each."""
+    """Series times horizon of one request, where each step beyond the trained horizon counts 32-fold, as it is computed
+    for as many paths; bounds its memory, at some 100 bytes each, and its time."""
 
     max_models: int = Field(default=4, ge=1)
     """Versions besides the champions that are kept loaded once they were asked for."""

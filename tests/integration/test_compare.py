@@ -113,7 +113,7 @@ def test_a_trial_is_the_backtest_that_a_training_would_make(
 
 def test_seeds_of_ensembles_do_not_meet(settings: StoreSettings, client: MlflowClient) -> None:
     found = compare(request("ensemble", preset="best", changes={**QUICK, "fit.processes": 1}), ["rnn"], 2, settings)
-    assert found.seeds == [1, 4]  # three members each
+    assert found.seeds == [1, 6]  # three members each
     for run in nested(client, found.run_id):
         assert [run.data.params[f"model.members.{i}.cell"] for i in range(3)] == ["rnn"] * 3
         assert len(client.get_metric_history(run.info.run_id, "fit_3/loss")) == 20

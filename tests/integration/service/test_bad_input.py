@@ -119,6 +119,15 @@ def test_a_number_that_is_none_names_series_and_field(client: httpx.Client, lite
     assert "shop" in document["detail"]
 
 
+def test_work_beyond_the_trained_horizon_is_bounded_too(client: httpx.Client) -> None:
+    """1,000 values may be asked for: 24 trained steps and 30 rolled ones, at 32-fold, still fit."""
+    assert client.post("/v1/forecast", json={**series(), "horizon": 54}).status_code == 200
+    told = problem(client.post("/v1/forecast", json={**series(), "horizon": 56}), 422)
+    assert "32-fold" in told["errors"][0]["message"]
+    told = problem(client.post("/v1/forecast", json={**series(), "paths": 50}), 422)
+    assert "50 sample paths" in told["errors"][0]["message"]
+
+
 @pytest.mark.parametrize("field", ["horizon", "level", "quantiles"])
 def test_a_parameter_that_is_no_number_is_refused(client: httpx.Client, field: str) -> None:
     given = "NaN" if field == "horizon" else "[NaN]"

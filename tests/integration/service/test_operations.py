@@ -115,7 +115,7 @@ def test_a_full_queue_is_503_and_says_when_to_try_again(tmp_path: Path, toy: Pre
     client = serve(threads=1, queue_limit=1)
     wait_until(lambda: is_ready(client))
     # Long in the work but short enough to be parsed in place: a large body enters the queue twice, with a gap between.
-    slow = {"horizon": 480, "series": [{"id": i, "values": [1.0, 2.0, 3.0]} for i in range(2_000)]}
+    slow = {"horizon": 48, "series": [{"id": i, "values": [1.0, 2.0, 3.0]} for i in range(1_200)]}
     with ThreadPoolExecutor(1) as other:
         first = other.submit(client.post, "/v1/forecast", json=slow)
         wait_until(lambda: metric(client, "forecaster_queue_length") == 1)

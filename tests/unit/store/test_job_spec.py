@@ -14,6 +14,7 @@ LEAST = {"model": "m4-hourly", "dataset": "m4", "freq": "h", "horizon": 48}
 def test_least_spec_has_the_documented_defaults() -> None:
     spec = JobSpec.model_validate(LEAST)
     assert spec.model_dump() == LEAST | {
+        "season": None,
         "preset": "balanced",
         "settings": {},
         "warm_start": None,
