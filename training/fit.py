@@ -5,6 +5,7 @@ The network sees batches that were gathered on its device; nothing is moved or c
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import math
@@ -150,7 +151,7 @@ def fit(
     """
     if checkpoint and (done := _finished(network, checkpoint)):
         return done
-    start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    start, task = copy.deepcopy(network.state_dict()), copy.deepcopy(objective.state_dict())
     try:
         return _keep(_fit(network, windows, objective, settings, observer, checkpoint), network, checkpoint)
     except _Diverged:
@@ -158,6 +159,7 @@ def fit(
             "training diverged: starting again at a learning rate of %g", settings.learning_rate / 4
         )
         network.load_state_dict(start)
+        objective.load_state_dict(task)  # its auxiliary layer has seen the same gradients
         calmer = settings.model_copy(update={"learning_rate": settings.learning_rate / 4})
         if checkpoint:
             _forget(checkpoint)

@@ -34,7 +34,7 @@ class FitSettings(Settings):
     """Learning rate over the steps: up over a fifth and down (`one_cycle`), only down (`cosine`), or `constant`."""
 
     weight_decay: float = Field(default=1e-2, ge=0)
-    """Weight decay, decoupled in AdamW."""
+    """Weight decay: decoupled in AdamW; the others add it to the gradient, and want far less."""
 
     clip: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient."""

@@ -124,3 +124,52 @@ def test_a_typical_scale_is_learnt_for_series_too_short_to_have_one() -> None:
     network = build_network(plan, training_windows(panel, plan, 0, CPU))
     # The series are a level and a seasonal swing of a fifth of it, whose standard deviation is 1/√2 of that.
     assert network.members[0].typical_scale.item() == pytest.approx(0.2 / 2**0.5, rel=0.1)
+
+
+COUNTS = {"head": "negative_binomial", "location": "zero", "scale": "size"}
+
+
+@pytest.mark.parametrize(
+    ("network", "fit_changes"),
+    [
+        ({"head": "normal"}, {"loss": "likelihood"}),
+        ({"head": "student_t", "cell": "lstm"}, {"loss": "likelihood"}),
+        ({"head": "student_t"}, {}),
+        (COUNTS, {"loss": "likelihood"}),
+        ({"cell": "lstm_peephole", "decoder": "pmf"}, {"auxiliary_weight": 0.5}),
+        ({"cell": "gru_reset_before", "decoder": "autoregressive"}, {"schedule": "cosine"}),
+        ({"attention": 2, "dropout": 0.1}, {"optimiser": "adam", "weight_decay": 0.0}),
+        ({}, {"optimiser": "rmsprop", "learning_rate": 1e-3, "weight_decay": 0.0}),
+        (
+            {},
+            {
+                "optimiser": "sgd",
+                "learning_rate": 0.3,
+                "quantile_weight": 1.0,
+                "weight_decay": 0.0,
+                "schedule": "constant",
+            },
+        ),
+    ],
+)
+def test_every_head_decoder_and_optimiser_learns(network: dict[str, object], fit_changes: dict[str, object]) -> None:
+    plan = {"steps": 200, "batch": 16, "seed": 3, **fit_changes}
+    settings = TrainingSettings(model=model_settings(network=network), fit=FitSettings.model_validate(plan))
+    told: list[Progress] = []
+    fitted, _ = run(settings, observer=told.append)
+    losses = [progress.loss for progress in told]
+    assert sum(losses[-5:]) < sum(losses[:5])
+    forecast = fitted(*training_windows(make_panel(), settings, 0, CPU).draw(8, 96, 24, 0.0, 1, seeded()).context)
+    assert torch.isfinite(forecast).all()
+    assert (forecast.diff(dim=-1) >= 0).all()
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def test_losses_that_do_not_fit_their_head_are_refused() -> None:
+    with pytest.raises(ValueError, match="needs a parametric head"):
+        TrainingSettings(model=model_settings(), fit=FitSettings(loss="likelihood"))
+    with pytest.raises(ValueError, match="needs loss likelihood"):
+        TrainingSettings(model=model_settings(network=COUNTS), fit=FitSettings())
