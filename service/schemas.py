@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, WrapValidator
 from pydantic_core import PydanticCustomError
 
+from forecaster.predictor import LONGEST_HORIZON, MOST_PATHS
+
 MOST_SERIES = 10_000
 MOST_VALUES = 1_000_000
-LONGEST_HORIZON = 10_000
 MOST_PROBABILITIES = 50
-MOST_PATHS = 1_000
 
 
 def _or_say(message: str) -> WrapValidator:

@@ -10,7 +10,13 @@ from jaxtyping import install_import_hook
 
 # Before anything imports them: every annotated tensor shape in these modules is then a run-time check.
 install_import_hook(
-    ["forecaster.network", "forecaster.normalisation", "forecaster.windows"],
+    [
+        "forecaster.heads",
+        "forecaster.network",
+        "forecaster.normalisation",
+        "forecaster.transforms",
+        "forecaster.windows",
+    ],
     "beartype.beartype",
 )
 

@@ -55,8 +55,7 @@ _SHAPES = {
 _NO_SEASON = _Shape(8, 128, (8, 16), 64, 1000, 256)
 _WIDEST_SEGMENT, _NARROWEST_SEGMENT = 48, 5
 _DAY_US = 86_400_000_000
-_SHARE_OF_STEPS = {"fast": 0.3, "balanced": 1.0, "best": 1.0}
-_LONGEST_FAST = 400  # steps: about a minute on two cores
+_FAST_SHARE, _LONGEST_FAST = 0.3, 400  # of a balanced fit's steps, and steps: about a minute on two cores
 _BEST_CELLS: tuple[Cell, ...] = ("gru", "lstm", "gru", "lstm", "gru")
 
 
@@ -69,8 +68,8 @@ def choose_settings(profile: Profile, freq: Frequency, horizon: int, preset: Pre
         steps=_steps(shape, preset),
         batch=shape.batch,
         percentage_weight=0.5 if positive else 0.0,
-        # Cut windows teach young series; where nothing is seasonal, a short window says as much as a long one.
         shortest_target=1 if network.location == "last" else min(horizon, freq.season),
+        # Cut windows teach young series; where nothing is seasonal, a short window says as much as a long one.
         truncate=0.5 if freq.season > 1 and profile.shortest < network.context + horizon else 0.0,
         seed=seed,
     )
@@ -82,8 +81,7 @@ def choose_settings(profile: Profile, freq: Frequency, horizon: int, preset: Pre
 
 
 def _steps(shape: _Shape, preset: Preset) -> int:
-    steps = int(shape.steps * _SHARE_OF_STEPS[preset])
-    return max(20, min(steps, _LONGEST_FAST) if preset == "fast" else steps)
+    return min(int(shape.steps * _FAST_SHARE), _LONGEST_FAST) if preset == "fast" else shape.steps
 
 
 def _shape(freq: Frequency) -> _Shape:

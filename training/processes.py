@@ -43,9 +43,7 @@ def run_side_by_side(tasks: Sequence[Task], processes: int, hear: Hear) -> None:
             waiting = {pool.submit(_run, task) for task in tasks}
         while waiting:
             done, waiting = wait(waiting, _LOOK_SECONDS, FIRST_COMPLETED)
-            while (
-                not news.empty()
-            ):  # all that the tasks in `done` have told is in here: it was written before they ended
+            while not news.empty():  # all that tasks in `done` have told is in here: written before they ended
                 _heed(news.get(), hear)
             for future in done:
                 future.result()
