@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -61,3 +63,17 @@ def public_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no public data in {folder}; set FORECASTER_TEST_DATA to a folder that has them")
     return folder
+
+
+@pytest.fixture
+def official(public_data: Path) -> ModuleType:
+    """The competition's measures, as another program states them."""
+    script = public_data.parent / "eval" / "m4_metrics.py"
+    if not script.exists():
+        pytest.skip("the competition's scoring script is not here")
+    spec = importlib.util.spec_from_file_location("m4_metrics", script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -15,20 +14,6 @@ from scoring.tables import write
 
 from forecaster.forecast import mean_of_quantiles
 from tests.fixtures_models import make_panel, make_predictor
-
-
-@pytest.fixture
-def official(public_data: Path) -> ModuleType:
-    """The competition's measures, as another program states them."""
-    script = public_data.parent / "eval" / "m4_metrics.py"
-    if not script.exists():
-        pytest.skip("the competition's scoring script is not here")
-    spec = importlib.util.spec_from_file_location("m4_metrics", script)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_naive2_repeats_the_last_value_without_a_season() -> None:
