@@ -46,6 +46,7 @@ def main() -> int:
     parser.add_argument("--series", type=int, default=100_000)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--preset", default="fast")
+    parser.add_argument("--set", action="append", default=[], help="A setting of the training, e.g. fit.steps=50.")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -53,6 +54,7 @@ def main() -> int:
         write_panel(path, arguments.series, arguments.steps, seed=1)
         command = [sys.executable, "-m", "forecaster", "train", str(path), "--name", "memory", "--freq", "D"]
         command += ["--horizon", "14", "--preset", arguments.preset, "--json"]
+        command += [part for setting in arguments.set for part in ("--set", setting)]
         began = time.perf_counter()
         environment = {**os.environ, "FORECASTER_HOME": folder, "MLFLOW_TRACKING_URI": "", "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -25,4 +25,5 @@ pytest_plugins = [
     "tests.fixtures_models",
     "tests.fixtures_mlflow",
     "tests.fixtures_service",
+    "tests.fixtures_training",
 ]

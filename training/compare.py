@@ -11,37 +11,34 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
 
 from forecaster.backtest import BacktestWindows, held_out_steps
-from forecaster.errors import InputError
 from forecaster.predictor import ModelInfo, Predictor
-from forecaster.settings import Cell
 from forecaster.store.settings import StoreSettings
 from training import publishing
 from training.choose import override
 from training.comparison import Comparison, Trial, conclude, summarise
 from training.evaluation import score_baselines, score_training, training_backtest
-from training.fit import Progress
 from training.members import Fitter, ModelFit, processes_for
-from training.planning import Start, plan_training, read_data
+from training.planning import Prepared
 from training.plots import draw_comparison
-from training.request import Reporter, Silent, TrainRequest
+from training.progress import Progress
+from training.quiet import quiet_libraries
+from training.request import Reporter, TrainRequest
 from training.settings import TrainingSettings
 from training.tracking import Run, flatten, tracked_run
 
 
-def compare(
-    request: TrainRequest, cells: Sequence[str], seeds: int, settings: StoreSettings, reporter: Reporter | None = None
+def run_comparison(
+    prepared: Prepared, cells: Sequence[str], seeds: int, settings: StoreSettings, reporter: Reporter
 ) -> Comparison:
     """Fit and score each cell with each of `seeds` seeds. Raises InputError and TrainingError."""
-    reporter = reporter or Silent()
-    _check(cells, seeds, request)
-    panel, profile = read_data(request, reporter)
-    plan = plan_training(request, panel, profile, Start())
+    request, panel, plan = prepared.request, prepared.panel, prepared.plan
+    quiet_libraries()
     windows = training_backtest(panel, plan)  # fails here, before a fit, when the series are too short
     with (
         tracked_run(request, settings, f"comparison of {', '.join(cells)}") as run,
@@ -71,22 +68,6 @@ class _Entry:
     cell: str
     model: ModelFit
     run: Run
-
-
-def _check(cells: Sequence[str], seeds: int, request: TrainRequest) -> None:
-    known = ", ".join(get_args(Cell))
-    if not cells:
-        raise InputError("no cell is given", field="cells", mend=f"name some of {known}")
-    for cell in cells:
-        if cell not in get_args(Cell):
-            raise InputError(f"there is no cell {cell!r}", field="cells", mend=f"name some of {known}")
-    if len(set(cells)) < len(cells):
-        twice = next(cell for cell in cells if cells.count(cell) > 1)
-        raise InputError(f"{twice} is given twice", field="cells", mend="name each cell once")
-    if seeds < 1:
-        raise InputError(f"{seeds} is out of range", field="seeds", mend="give 1 or more")
-    if "network.cell" in request.changes:
-        raise InputError("the cells are what is compared", field="network.cell", mend="leave it out")
 
 
 def _models(plan: TrainingSettings, cells: Sequence[str], seeds: int) -> Iterator[tuple[str, ModelFit]]:

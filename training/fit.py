@@ -27,6 +27,7 @@ from torch import Tensor
 from forecaster.errors import TrainingError
 from forecaster.network import ForecastNetwork
 from training.loss import Objective
+from training.progress import Progress
 from training.sampling import Batch, BatchStream, TrainingWindows
 from training.settings import FitSettings
 
@@ -38,18 +39,6 @@ _OPTIMISERS: dict[str, Any] = {
     "sgd": torch.optim.SGD,
 }
 EPOCHS = 20  # parts that the step budget is cut into, for progress and checkpoints
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a fit is: epoch of epochs, mean loss of the epoch, seconds left, windows per second."""
-
-    epoch: int
-    epochs: int
-    loss: float
-    learning_rate: float
-    seconds_left: float
-    windows_per_second: float
 
 
 Observer = Callable[[Progress], None]

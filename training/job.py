@@ -20,7 +20,7 @@ from forecaster.store.datasets import DatasetStore
 from forecaster.store.jobs import JobStore
 from forecaster.store.settings import StoreSettings
 from forecaster.store.spec import JobSpec
-from training.fit import Progress
+from training.progress import Progress
 
 logger = logging.getLogger("training")
 
@@ -77,11 +77,8 @@ def emit(event: str, **content: Any) -> None:
 
 def main(directory: Path) -> int:
     """Run the job whose spec lies in `directory`; gives the exit code."""
-    from training.pipeline import quiet_libraries  # not above: processes that fit members import this module too
-
     _end_with_the_worker()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-    quiet_libraries()
     try:
         result = _run(directory)
     except ForecasterError as error:
@@ -97,7 +94,7 @@ def main(directory: Path) -> int:
 
 
 def _run(directory: Path) -> dict[str, Any]:
-    from training.pipeline import train
+    from training.pipeline import train  # not above: processes that fit members import this module too
     from training.request import TrainRequest
 
     task = json.loads((directory / "spec.json").read_text())

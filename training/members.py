@@ -19,9 +19,10 @@ from torch import Tensor
 
 from forecaster.network import ForecastNetwork
 from forecaster.panel import Panel
-from training.fit import FitResult, Observer, Progress, fit, training_device
+from training.fit import FitResult, Observer, fit, training_device
 from training.preparation import build_network, build_objective, member_weights, training_windows
 from training.processes import run_side_by_side
+from training.progress import Progress
 from training.request import Reporter
 from training.sampling import TrainingWindows
 from training.settings import TrainingSettings

@@ -1,177 +1,67 @@
-"""One training run from data to a registered model.
+"""A training or a comparison, from the request on.
 
-read → profile and choose → fit without the last steps → backtest against baselines and champion → fit on all →
-calibrate → save and check → log, register, promote.
+Data and settings come first: a mistake in them is told before libraries are loaded that take seconds.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import shutil
-import tempfile
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime, timezone
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, get_args
 
-from forecaster.artifact import load_artifact, save_artifact
-from forecaster.backtest import held_out_steps
-from forecaster.panel import Panel
-from forecaster.predictor import ModelInfo, Predictor
+from forecaster.errors import InputError
+from forecaster.settings import Cell
 from forecaster.store.settings import StoreSettings
-from training import champion, publishing
-from training.evaluation import Evaluation, evaluate_training, training_backtest
-from training.fit import FitResult, Progress
-from training.members import Fitter, ModelFit, processes_for
-from training.planning import Start, plan_training, read_data, warm_start
-from training.profile import Profile
+from training.planning import prepare
 from training.request import Reporter, Silent, TrainRequest, TrainResult
-from training.settings import TrainingSettings
-from training.tracking import Run, tracked_run
 
-Guard = Callable[[], None]
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from training.comparison import Comparison
 
 
 def train(
     request: TrainRequest,
     settings: StoreSettings,
     reporter: Reporter | None = None,
-    guard: Guard = lambda: None,
+    guard: Callable[[], None] = lambda: None,
 ) -> TrainResult:
     """Run a training. `guard` is called before anything is published and raises when the job is not ours any more.
 
     Raises InputError and TrainingError; the champion is then what it was.
     """
-    reporter = reporter or Silent()
     began = time.perf_counter()
-    panel, profile = read_data(request, reporter)
-    plan = plan_training(request, panel, profile, Start())  # wrong settings are told before a run begins
-    with tracked_run(request, settings) as run, _workspace(request) as work:
-        start = Start()
-        if request.warm_start is not None:
-            start = warm_start(run.client, request, work)
-            plan = plan_training(request, panel, profile, start)
-        task = _Task(request, panel, profile, plan, start, work, run, reporter)
-        made = _make(task)
-        guard()
-        reporter.stage("publishing")
-        version, verdict = _publish(task, made)
-        return TrainResult(
-            run_id=run.run_id,
-            model=request.name,
-            version=version,
-            promoted=verdict.promoted,
-            reason=verdict.reason,
-            seconds=round(time.perf_counter() - began, 2),
-            windows_per_second=round(made.fitted.windows_per_second, 1),
-            metrics=made.evaluation.metrics,
-            baselines=made.evaluation.baselines,
-            champion=verdict.champion,
-            warnings=list(panel.notes),
-            preset=plan.preset,
-            settings=plan.model_dump(mode="json"),
-        )
+    reporter = reporter or Silent()
+    prepared = prepare(request, reporter)
+    reporter.stage("loading")
+    from training.run import run_training
+
+    return run_training(prepared, settings, reporter, guard, began)
 
 
-@dataclass(frozen=True)
-class _Made:
-    directory: Path
-    evaluation: Evaluation
-    fitted: FitResult
+def compare(
+    request: TrainRequest, cells: Sequence[str], seeds: int, settings: StoreSettings, reporter: Reporter | None = None
+) -> Comparison:
+    """Fit and score each cell with each of `seeds` seeds. Raises InputError and TrainingError."""
+    reporter = reporter or Silent()
+    _check(cells, seeds, request)
+    prepared = prepare(request, reporter)
+    reporter.stage("loading")
+    from training.compare import run_comparison
+
+    return run_comparison(prepared, cells, seeds, settings, reporter)
 
 
-@dataclass(frozen=True)
-class _Task:
-    """All that the steps of one run share."""
-
-    request: TrainRequest
-    panel: Panel
-    profile: Profile
-    plan: TrainingSettings
-    start: Start
-    work: Path
-    run: Run
-    reporter: Reporter
-
-    def tell(self, fit: str, progress: Progress) -> None:
-        """An epoch of a fit, for those who watch and for the record."""
-        self.reporter.progress(fit, progress)
-        self.run.epoch(fit.replace(" ", "_"), progress)
-
-
-def _make(task: _Task) -> _Made:
-    """Both fits, the backtest between them, and the checked model directory."""
-    windows = training_backtest(task.panel, task.plan)  # fails here, before a fit, when the series are too short
-    plan = task.plan.backtest
-    held_out = held_out_steps(plan.windows, plan.step, task.plan.model.horizon)
-    info = _begin(task, held_out)
-    first = ModelFit("backtest fit", task.plan, held_out, task.start.unseen(windows))
-    last = ModelFit("final fit", task.plan, 0, task.start.final)
-    processes = processes_for([first, last], task.panel)
-    task.reporter.plan(2 * len(task.plan.model.members), processes)
-    fitter = Fitter(task.panel, task.work, task.reporter, task.tell, processes)
-    fitter.fit_ahead([first, last])
-    judged, _ = fitter.fit(first)
-    task.reporter.stage("backtest")
-    evaluation = evaluate_training(Predictor(judged, info), windows, task.plan)
-    publishing.log_evaluation(task.run, evaluation)
-    final, fitted = fitter.fit(last)
-    for network in (judged, final):
-        evaluation.calibrate(network)
-    task.reporter.stage("saving")
-    directory = Path(tempfile.mkdtemp(dir=task.work)) / "model"
-    save_artifact(directory, Predictor(final, info), judged.state_dict())
-    load_artifact(directory)  # what cannot be loaded is never published
-    return _Made(directory, evaluation, fitted)
-
-
-def _begin(task: _Task, held_out: int) -> ModelInfo:
-    """Log what is known before the first fit; gives what the model will tell of itself."""
-    request, plan = task.request, task.plan
-    digest = publishing.panel_digest(task.panel)
-    asked = {"warm_start": request.warm_start, "promote": request.promote}
-    task.run.params({**plan.model_dump(mode="json"), **asked})
-    publishing.log_dataset(request, digest)
-    last = int(task.panel.ends.max())
-    data = {**task.profile.model_dump(), "digest": digest, "last_ordinal": last, "held_out": held_out}
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return ModelInfo(name=request.name, settings=plan.model, created_at=now, data=data)
-
-
-def _publish(task: _Task, made: _Made) -> tuple[int, champion.Verdict]:
-    """Pictures and tables, the verdict, and the registered version."""
-    run, request, evaluation = task.run, task.request, made.evaluation
-    publishing.log_artifacts(run, task.plan, task.profile, evaluation)
-    run.metrics({"windows_per_second": made.fitted.windows_per_second, "fit_seconds": made.fitted.seconds})
-    score = evaluation.scores.metrics[champion.MEASURE]
-    verdict = champion.judge(run.client, request.name, run.run_id, score, evaluation.windows, request.promote)
-    version = publishing.register(run, request, made.directory, task.panel)
-    champion.settle(run.client, request.name, version, verdict)
-    run.tag("forecaster.verdict", verdict.reason)
-    return version, verdict
-
-
-@contextmanager
-def _workspace(request: TrainRequest) -> Iterator[Path]:
-    """Where checkpoints lie: the job's own directory, which outlives a crash, or a temporary one."""
-    if request.work is not None:
-        work = request.work / "work"
-        work.mkdir(parents=True, exist_ok=True)
-        yield work
-        shutil.rmtree(work)  # published: nothing here is needed again
-        return
-    with tempfile.TemporaryDirectory(prefix="forecaster-") as folder:
-        yield Path(folder)
-
-
-def quiet_libraries() -> None:
-    """Keep the chatter of libraries out of a person's terminal; warnings of ours are logged."""
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
-    for name in ("pytorch_lightning", "lightning.pytorch", "mlflow", "alembic", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+def _check(cells: Sequence[str], seeds: int, request: TrainRequest) -> None:
+    known = ", ".join(get_args(Cell))
+    if not cells:
+        raise InputError("no cell is given", field="cells", mend=f"name some of {known}")
+    for cell in cells:
+        if cell not in get_args(Cell):
+            raise InputError(f"there is no cell {cell!r}", field="cells", mend=f"name some of {known}")
+    if len(set(cells)) < len(cells):
+        twice = next(cell for cell in cells if cells.count(cell) > 1)
+        raise InputError(f"{twice} is given twice", field="cells", mend="name each cell once")
+    if seeds < 1:
+        raise InputError(f"{seeds} is out of range", field="seeds", mend="give 1 or more")
+    if "network.cell" in request.changes:
+        raise InputError("the cells are what is compared", field="network.cell", mend="leave it out")

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from training.fit import Progress
+from training.progress import Progress
 from training.settings import Preset, Promotion
 
 

@@ -22,7 +22,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from forecaster.errors import Unavailable, first_line
 from forecaster.store.settings import StoreSettings
-from training.fit import Progress
+from training.progress import Progress
 from training.request import TrainRequest
 
 JOB_TAG = "forecaster.job_id"

@@ -19,9 +19,10 @@ from forecaster.frequency import Frequency
 from forecaster.network import ForecastNetwork
 from forecaster.panel import Panel
 from training.choose import choose_settings, override
-from training.fit import LitForecaster, Progress, fit
+from training.fit import LitForecaster, fit
 from training.preparation import build_network, build_objective, training_windows
 from training.profile import profile_panel
+from training.progress import Progress
 from training.sampling import Batch, TrainingWindows
 from training.settings import TrainingSettings
 

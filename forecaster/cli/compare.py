@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from forecaster.cli import options
-from forecaster.cli.output import Json, emit, figure, prepare, show_table, stderr, stdout
+from forecaster.cli.output import Json, emit, figure, prepare, show_table, stdout
 from forecaster.cli.training_run import TerminalReporter
 
 _COLUMNS = ("cell", "parameters", "MASE", "± sd", "sMAPE", "quantile loss", "coverage 95 %", "fit s", "windows/s")
@@ -45,13 +45,10 @@ def compare(
 
 
 def _compare(cells: list[str], seeds: int, arguments: dict[str, Any]) -> dict[str, Any]:
-    stderr.print("[dim]loading[/dim]")
     from forecaster.store.settings import StoreSettings
-    from training.compare import compare as run
-    from training.pipeline import quiet_libraries
+    from training.pipeline import compare as run
     from training.request import TrainRequest
 
-    quiet_libraries()
     with TerminalReporter.shown() as reporter:
         found = run(TrainRequest(**arguments), cells, seeds, StoreSettings(), reporter)
     result: dict[str, Any] = found.model_dump(mode="json")

@@ -63,13 +63,10 @@ def train(
 
 
 def _train(**arguments: Any) -> dict[str, Any]:
-    stderr.print("[dim]loading[/dim]")
     from forecaster.store.settings import StoreSettings
-    from training.pipeline import quiet_libraries
     from training.pipeline import train as run
     from training.request import TrainRequest
 
-    quiet_libraries()
     with TerminalReporter.shown() as reporter:
         result: dict[str, Any] = run(TrainRequest(**arguments), StoreSettings(), reporter).model_dump(mode="json")
     return result

@@ -24,7 +24,7 @@ import pytest
 
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("stack")]
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 QUICK = {"fit.steps": 60, "fit.batch": 64, "network.width": 16, "backtest.baseline_series": 10}
 
 
@@ -241,7 +241,7 @@ def test_retraining_moves_the_champion_under_two_thousand_requests_and_none_fail
 
 
 def test_a_worker_killed_in_mid_training_is_replaced_and_the_job_ends_well(stack: Stack, first: dict[str, Any]) -> None:
-    job_id = stack.submit(settings={**QUICK, "fit.steps": 1500}, promote="never")
+    job_id = stack.submit(settings={**QUICK, "fit.steps": 600}, promote="never")
     wait_until(lambda: (stack.job(job_id).get("progress") or {}).get("epoch", 0) >= 3, 90)
     pid = int(stack.job(job_id)["worker"].rpartition(":")[2])
     os.kill(pid, signal.SIGKILL)

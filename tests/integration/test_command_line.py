@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("command_line")]
+pytestmark = pytest.mark.slow
 QUICK = ("--set", "fit.steps=40", "--set", "fit.batch=64", "--set", "network.width=16")
 
 

@@ -12,12 +12,12 @@ import torch
 from forecaster.errors import TrainingError
 from forecaster.network import ForecastNetwork
 from tests.fixtures_models import make_panel, model_settings, network_settings
-from training.fit import Progress
 from training.members import Fitter, ModelFit, processes_for
+from training.progress import Progress
 from training.request import Silent
 from training.settings import FitSettings, TrainingSettings
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("members")]
+pytestmark = pytest.mark.slow
 CELLS = ("gru", "lstm")
 Told = list[tuple[str, int]]
 

@@ -13,6 +13,7 @@ def test_training_memory_grows_by_at_most_three_times_the_panel() -> None:
 
     def peak(series: int) -> tuple[float, float]:
         command = [sys.executable, str(script), "--series", str(series), "--steps", "200", "--json"]
+        command += ["--set", "fit.steps=40", "--set", "backtest.baseline_series=50"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         report = json.loads(done.stdout)
         return report["panel_mb"], report["peak_mb"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import mlflow
@@ -16,32 +16,14 @@ from forecaster.errors import InputError, NotFound, TrainingError
 from forecaster.reading import read_panel
 from forecaster.store.registry import Reference, champion_of, download, resolve, rollback
 from forecaster.store.settings import StoreSettings
-from training.fit import Progress
+from tests.fixtures_training import weather_request
 from training.pipeline import train
-from training.request import Silent, TrainRequest, TrainResult
+from training.progress import Progress
+from training.request import Silent, TrainResult
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("training")]
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 QUICK = {"fit.steps": 40, "fit.batch": 64, "network.width": 16, "backtest.baseline_series": 12}
-
-
-def request(name: str = "weather", **changes: object) -> TrainRequest:
-    plain = {"data": str(bundled()), "name": name, "freq": "h", "horizon": 24, "preset": "fast", "changes": QUICK}
-    return TrainRequest.model_validate({**plain, **changes})
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreSettings]:
-    before = mlflow.get_tracking_uri()
-    home = tmp_path_factory.mktemp("home")
-    yield StoreSettings(
-        home=home, tracking_uri=f"sqlite:///{home / 'mlflow.db'}", database_url=f"sqlite:///{home / 'j.db'}"
-    )
-    mlflow.set_tracking_uri(before)
-
-
-@pytest.fixture(scope="module")
-def client(settings: StoreSettings) -> MlflowClient:
-    return MlflowClient(settings.tracking_uri)
+request = partial(weather_request, QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -49,33 +31,33 @@ def first(settings: StoreSettings) -> TrainResult:
     return train(request(), settings)
 
 
-def test_the_first_version_becomes_champion_and_says_why(first: TrainResult, client: MlflowClient) -> None:
+def test_the_first_version_becomes_champion_and_says_why(first: TrainResult, tracking: MlflowClient) -> None:
     assert (first.model, first.version, first.promoted) == ("weather", 1, True)
-    champion = champion_of(client, "weather")
+    champion = champion_of(tracking, "weather")
     assert champion is not None
     assert champion.version == 1 or champion.version == "1"
     assert champion.description == "promoted: there was no champion before"
 
 
-def test_the_run_holds_all_that_a_person_looks_for(first: TrainResult, client: MlflowClient) -> None:
-    run = client.get_run(first.run_id)
+def test_the_run_holds_all_that_a_person_looks_for(first: TrainResult, tracking: MlflowClient) -> None:
+    run = tracking.get_run(first.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.params["model.members.0.cell"] == "gru"
     assert run.data.params["fit.steps"] == "40"
     for name in ("mase", "smape", "sql", "skill", "coverage-95", "naive/mase", "seasonal_naive/mase", "theta/mase"):
         assert np.isfinite(run.data.metrics[f"backtest/{name}"]), name
     assert first.metrics["mase"] == pytest.approx(run.data.metrics["backtest/mase"])
-    assert len(client.get_metric_history(first.run_id, "final_fit/loss")) == 20
-    assert len(client.get_metric_history(first.run_id, "backtest/error_by_step")) == 24
+    assert len(tracking.get_metric_history(first.run_id, "final_fit/loss")) == 20
+    assert len(tracking.get_metric_history(first.run_id, "backtest/error_by_step")) == 24
     assert run.data.tags["forecaster.started_by"] == "cli"
     assert run.inputs.dataset_inputs[0].dataset.digest
-    found = {file.path for file in client.list_artifacts(first.run_id)}
+    found = {file.path for file in tracking.list_artifacts(first.run_id)}
     assert {"per_series.csv", "plots", "profile.json", "settings.yaml"} <= found
-    assert len(client.list_artifacts(first.run_id, "plots")) == 3
+    assert len(tracking.list_artifacts(first.run_id, "plots")) == 3
 
 
-def test_every_way_to_ask_gives_the_same_forecast(first: TrainResult, client: MlflowClient, tmp_path: Path) -> None:
-    folder = download(resolve(client, Reference.parse("weather")), tmp_path)
+def test_every_way_to_ask_gives_the_same_forecast(first: TrainResult, tracking: MlflowClient, tmp_path: Path) -> None:
+    folder = download(resolve(tracking, Reference.parse("weather")), tmp_path)
     panel = read_panel(bundled(), "h")
     direct = load_artifact(folder).predict(panel, horizon=30, levels=[80.0, 95.0]).to_table().to_pandas()
     frame = read_frame()
@@ -95,9 +77,9 @@ def read_frame() -> object:
 
 
 def test_the_artifact_holds_no_pickle_and_no_path_of_this_machine(
-    first: TrainResult, client: MlflowClient, tmp_path: Path, settings: StoreSettings
+    first: TrainResult, tracking: MlflowClient, tmp_path: Path, settings: StoreSettings
 ) -> None:
-    folder = download(resolve(client, Reference.parse("weather/1")), tmp_path)
+    folder = download(resolve(tracking, Reference.parse("weather/1")), tmp_path)
     names = {path.name for path in folder.rglob("*") if path.is_file()}
     assert {"MLmodel", "config.json", "weights.safetensors", "golden.json", "backtest.safetensors"} <= names
     assert not {name for name in names if name.endswith((".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".py", ".bin"))}
@@ -110,17 +92,17 @@ def test_the_same_data_again_does_not_win_and_becomes_challenger(first: TrainRes
     assert again.champion is not None
     assert again.champion["sql"] == pytest.approx(again.metrics["sql"], rel=1e-4)
     assert "not promoted: scaled quantile loss" in again.reason
-    client = MlflowClient(settings.tracking_uri)
-    assert int(resolve(client, Reference.parse("weather@challenger")).version) == again.version
-    assert int(resolve(client, Reference.parse("weather")).version) == first.version
+    tracking = MlflowClient(settings.tracking_uri)
+    assert int(resolve(tracking, Reference.parse("weather@challenger")).version) == again.version
+    assert int(resolve(tracking, Reference.parse("weather")).version) == first.version
 
 
-def test_a_promotion_can_be_taken_back(first: TrainResult, settings: StoreSettings, client: MlflowClient) -> None:
+def test_a_promotion_can_be_taken_back(first: TrainResult, settings: StoreSettings, tracking: MlflowClient) -> None:
     forced = train(request(promote="always", seed=5), settings)
     assert forced.promoted
-    assert int(resolve(client, Reference.parse("weather")).version) == forced.version
-    assert int(rollback(client, "weather").version) == first.version
-    assert int(resolve(client, Reference.parse("weather")).version) == first.version
+    assert int(resolve(tracking, Reference.parse("weather")).version) == forced.version
+    assert int(rollback(tracking, "weather").version) == first.version
+    assert int(resolve(tracking, Reference.parse("weather")).version) == first.version
 
 
 def test_a_warm_start_begins_where_the_champion_ended(first: TrainResult, settings: StoreSettings) -> None:
@@ -152,12 +134,12 @@ def test_a_warm_start_begins_where_the_champion_ended(first: TrainResult, settin
     ],
 )
 def test_a_training_that_cannot_be_leaves_the_champion_and_says_why(
-    first: TrainResult, settings: StoreSettings, client: MlflowClient, changes: dict[str, object], told: str
+    first: TrainResult, settings: StoreSettings, tracking: MlflowClient, changes: dict[str, object], told: str
 ) -> None:
-    before = champion_of(client, "weather")
+    before = champion_of(tracking, "weather")
     with pytest.raises((InputError, NotFound), match=told):
         train(request(**changes), settings)
-    assert champion_of(client, "weather").version == before.version
+    assert champion_of(tracking, "weather").version == before.version
 
 
 def test_a_model_is_retrained_for_another_horizon(first: TrainResult, settings: StoreSettings) -> None:
@@ -188,15 +170,15 @@ def test_an_attempt_that_has_lost_its_lease_publishes_nothing(first: TrainResult
     def lost() -> None:
         raise TrainingError("this attempt is no longer the current one")
 
-    client = MlflowClient(settings.tracking_uri)
-    before = len(client.search_model_versions("name = 'weather'"))
+    tracking = MlflowClient(settings.tracking_uri)
+    before = len(tracking.search_model_versions("name = 'weather'"))
     with pytest.raises(TrainingError, match="no longer"):
         train(request(), settings, guard=lost)
-    assert len(client.search_model_versions("name = 'weather'")) == before
+    assert len(tracking.search_model_versions("name = 'weather'")) == before
 
 
 def test_members_are_fitted_side_by_side_and_each_leaves_its_curve(
-    settings: StoreSettings, client: MlflowClient
+    settings: StoreSettings, tracking: MlflowClient
 ) -> None:
     stages: list[str] = []
 
@@ -208,7 +190,7 @@ def test_members_are_fitted_side_by_side_and_each_leaves_its_curve(
     assert "fitting 10 networks, 2 at a time" in stages
     assert len(done.settings["model"]["members"]) == 5
     for name in ("backtest_fit_1", "backtest_fit_3", "final_fit_2"):
-        history = client.get_metric_history(done.run_id, f"{name}/loss")
+        history = tracking.get_metric_history(done.run_id, f"{name}/loss")
         assert sorted(metric.step for metric in history) == list(range(1, 21)), name
 
 
@@ -226,5 +208,5 @@ def test_a_job_tried_twice_is_one_run_and_one_version(settings: StoreSettings, t
     results = [train(request("twice", job_id="abc", work=tmp_path / "job"), settings) for _ in range(2)]
     assert results[0].run_id == results[1].run_id
     assert results[0].version == results[1].version == 1
-    client = MlflowClient(settings.tracking_uri)
-    assert len(client.search_model_versions("name = 'twice'")) == 1
+    tracking = MlflowClient(settings.tracking_uri)
+    assert len(tracking.search_model_versions("name = 'twice'")) == 1

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from training.fit import Progress
 from training.job import EventReporter
+from training.progress import Progress
 
 
 def at(epoch: int, seconds_left: float) -> Progress:

@@ -7,9 +7,10 @@ import torch
 from forecaster.errors import TrainingError
 from forecaster.network import ForecastNetwork
 from tests.fixtures_models import make_panel, model_settings
-from training.fit import FitResult, Progress, fit
+from training.fit import FitResult, fit
 from training.loss import Objective
 from training.preparation import build_network, build_objective, training_windows
+from training.progress import Progress
 from training.sampling import Batch
 from training.settings import FitSettings, TrainingSettings
 

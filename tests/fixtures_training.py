@@ -1,0 +1,35 @@
+"""Real trainings on the bundled data, in a store of each test module's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+
+from forecaster.data import bundled
+from forecaster.store.settings import StoreSettings
+from training.request import TrainRequest
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreSettings]:
+    """MLflow and the job table in SQLite files of the module's own."""
+    before = mlflow.get_tracking_uri()
+    home = tmp_path_factory.mktemp("home")
+    yield StoreSettings(
+        home=home, tracking_uri=f"sqlite:///{home / 'mlflow.db'}", database_url=f"sqlite:///{home / 'j.db'}"
+    )
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="module")
+def tracking(settings: StoreSettings) -> MlflowClient:
+    return MlflowClient(settings.tracking_uri)
+
+
+def weather_request(quick: dict[str, object], name: str = "weather", **changes: object) -> TrainRequest:
+    """A training on the bundled weather with the settings `quick`, and what else is asked for."""
+    plain = {"data": str(bundled()), "name": name, "freq": "h", "horizon": 24, "preset": "fast", "changes": quick}
+    return TrainRequest.model_validate({**plain, **changes})

@@ -1,0 +1,164 @@
+"""One training run from data to a registered model.
+
+read → profile and choose → fit without the last steps → backtest against baselines and champion → fit on all →
+calibrate → save and check → log, register, promote.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from forecaster.artifact import load_artifact, save_artifact
+from forecaster.backtest import held_out_steps
+from forecaster.panel import Panel
+from forecaster.predictor import ModelInfo, Predictor
+from forecaster.store.settings import StoreSettings
+from training import champion, publishing
+from training.evaluation import Evaluation, evaluate_training, training_backtest
+from training.fit import FitResult
+from training.members import Fitter, ModelFit, processes_for
+from training.planning import Prepared, plan_training
+from training.profile import Profile
+from training.progress import Progress
+from training.quiet import quiet_libraries
+from training.request import Reporter, TrainRequest, TrainResult
+from training.settings import TrainingSettings
+from training.starting import Start, warm_start
+from training.tracking import Run, tracked_run
+
+Guard = Callable[[], None]
+
+
+def run_training(
+    prepared: Prepared, settings: StoreSettings, reporter: Reporter, guard: Guard, began: float
+) -> TrainResult:
+    """`guard` is called before anything is published and raises when the job is not ours any more.
+
+    began: the performance counter's reading when the run began. Raises InputError and TrainingError; the champion is
+    then what it was.
+    """
+    request, panel, profile, plan = prepared.request, prepared.panel, prepared.profile, prepared.plan
+    quiet_libraries()
+    with tracked_run(request, settings) as run, _workspace(request) as work:
+        start = Start()
+        if request.warm_start is not None:
+            start = warm_start(run.client, request, work)
+            plan = plan_training(request, panel, profile, start.model)
+        task = _Task(request, panel, profile, plan, start, work, run, reporter)
+        made = _make(task)
+        guard()
+        reporter.stage("publishing")
+        version, verdict = _publish(task, made)
+        return TrainResult(
+            run_id=run.run_id,
+            model=request.name,
+            version=version,
+            promoted=verdict.promoted,
+            reason=verdict.reason,
+            seconds=round(time.perf_counter() - began, 2),
+            windows_per_second=round(made.fitted.windows_per_second, 1),
+            metrics=made.evaluation.metrics,
+            baselines=made.evaluation.baselines,
+            champion=verdict.champion,
+            warnings=list(panel.notes),
+            preset=plan.preset,
+            settings=plan.model_dump(mode="json"),
+        )
+
+
+@dataclass(frozen=True)
+class _Made:
+    directory: Path
+    evaluation: Evaluation
+    fitted: FitResult
+
+
+@dataclass(frozen=True)
+class _Task:
+    """All that the steps of one run share."""
+
+    request: TrainRequest
+    panel: Panel
+    profile: Profile
+    plan: TrainingSettings
+    start: Start
+    work: Path
+    run: Run
+    reporter: Reporter
+
+    def tell(self, fit: str, progress: Progress) -> None:
+        """An epoch of a fit, for those who watch and for the record."""
+        self.reporter.progress(fit, progress)
+        self.run.epoch(fit.replace(" ", "_"), progress)
+
+
+def _make(task: _Task) -> _Made:
+    """Both fits, the backtest between them, and the checked model directory."""
+    windows = training_backtest(task.panel, task.plan)  # fails here, before a fit, when the series are too short
+    plan = task.plan.backtest
+    held_out = held_out_steps(plan.windows, plan.step, task.plan.model.horizon)
+    info = _begin(task, held_out)
+    first = ModelFit("backtest fit", task.plan, held_out, task.start.unseen(windows))
+    last = ModelFit("final fit", task.plan, 0, task.start.final)
+    processes = processes_for([first, last], task.panel)
+    task.reporter.plan(2 * len(task.plan.model.members), processes)
+    fitter = Fitter(task.panel, task.work, task.reporter, task.tell, processes)
+    fitter.fit_ahead([first, last])
+    judged, _ = fitter.fit(first)
+    task.reporter.stage("backtest")
+    evaluation = evaluate_training(Predictor(judged, info), windows, task.plan)
+    publishing.log_evaluation(task.run, evaluation)
+    final, fitted = fitter.fit(last)
+    for network in (judged, final):
+        evaluation.calibrate(network)
+    task.reporter.stage("saving")
+    directory = Path(tempfile.mkdtemp(dir=task.work)) / "model"
+    save_artifact(directory, Predictor(final, info), judged.state_dict())
+    load_artifact(directory)  # what cannot be loaded is never published
+    return _Made(directory, evaluation, fitted)
+
+
+def _begin(task: _Task, held_out: int) -> ModelInfo:
+    """Log what is known before the first fit; gives what the model will tell of itself."""
+    request, plan = task.request, task.plan
+    digest = publishing.panel_digest(task.panel)
+    asked = {"warm_start": request.warm_start, "promote": request.promote}
+    task.run.params({**plan.model_dump(mode="json"), **asked})
+    publishing.log_dataset(request, digest)
+    last = int(task.panel.ends.max())
+    data = {**task.profile.model_dump(), "digest": digest, "last_ordinal": last, "held_out": held_out}
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return ModelInfo(name=request.name, settings=plan.model, created_at=now, data=data)
+
+
+def _publish(task: _Task, made: _Made) -> tuple[int, champion.Verdict]:
+    """Pictures and tables, the verdict, and the registered version."""
+    run, request, evaluation = task.run, task.request, made.evaluation
+    publishing.log_artifacts(run, task.plan, task.profile, evaluation)
+    run.metrics({"windows_per_second": made.fitted.windows_per_second, "fit_seconds": made.fitted.seconds})
+    score = evaluation.scores.metrics[champion.MEASURE]
+    verdict = champion.judge(run.client, request.name, run.run_id, score, evaluation.windows, request.promote)
+    version = publishing.register(run, request, made.directory, task.panel)
+    champion.settle(run.client, request.name, version, verdict)
+    run.tag("forecaster.verdict", verdict.reason)
+    return version, verdict
+
+
+@contextmanager
+def _workspace(request: TrainRequest) -> Iterator[Path]:
+    """Where checkpoints lie: the job's own directory, which outlives a crash, or a temporary one."""
+    if request.work is not None:
+        work = request.work / "work"
+        work.mkdir(parents=True, exist_ok=True)
+        yield work
+        shutil.rmtree(work)  # published: nothing here is needed again
+        return
+    with tempfile.TemporaryDirectory(prefix="forecaster-") as folder:
+        yield Path(folder)
