@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from forecaster import scan
 from forecaster.settings import NetworkSettings
 
 State = tuple[Tensor, ...]
@@ -31,6 +32,14 @@ class FusedCell(nn.Module):
         outputs, last = self.layers(inputs, None if state is None else state[0])
         return outputs, (last,)
 
+    def read(self, embed: nn.Linear, segments: Tensor) -> tuple[Tensor, State]:
+        """All outputs and the last state over embedded segments."""
+        if scan.pays(self.layers, segments):
+            outputs, final = scan.scan(self.layers, embed, segments)
+            return outputs, (final,)
+        outputs, last = self(embed(segments))
+        return outputs, last
+
 
 class SteppedCell(nn.Module):
     """Layers of a cell that torch has no kernel for, one step after the other."""
@@ -48,6 +57,11 @@ class SteppedCell(nn.Module):
             inputs, after = layer(self.dropout(inputs) if number else inputs, before)
             finals.append(after)
         return inputs, tuple(torch.stack(parts) for parts in zip(*finals, strict=True))
+
+    def read(self, embed: nn.Linear, segments: Tensor) -> tuple[Tensor, State]:
+        """All outputs and the last state over embedded segments."""
+        outputs, last = self(embed(segments))
+        return outputs, last
 
 
 class PeepholeLayer(nn.Module):
@@ -99,7 +113,7 @@ class ResetBeforeLayer(nn.Module):
         return torch.stack(outputs, 1), (hidden,)
 
 
-def build_cell(settings: NetworkSettings) -> nn.Module:
+def build_cell(settings: NetworkSettings) -> FusedCell | SteppedCell:
     """The cell that the settings name, initialised as they say."""
     cell = (FusedCell if settings.cell in ("gru", "lstm", "rnn") else SteppedCell)(settings)
     _initialise(cell, settings)

@@ -101,7 +101,7 @@ class SegmentNetwork(nn.Module):
         shape = (-1, s.input_segments, s.segment)
         parts = [nn.functional.pad(part, (padding, 0)).reshape(shape) for part in (z, observed.to(z.dtype))]
         segments = torch.cat(parts, dim=2)
-        states, last = self.cell(self.embed(segments))
+        states, last = self.cell.read(self.embed, segments)
         return Encoded(z, location, scale, segments, states, last)
 
     def decode(self, encoded: Encoded) -> Parameters:

@@ -81,16 +81,20 @@ def test_members_of_the_same_architecture_begin_and_end_differently(tmp_path: Pa
 def test_a_killed_process_is_told_and_the_next_attempt_goes_on_from_the_checkpoints(tmp_path: Path) -> None:
     models = both_fits(plan(steps=300))[:1]
 
-    def kill_one(_name: str, progress: Progress) -> None:
+    reached: dict[str, int] = {}
+
+    def kill_one(name: str, progress: Progress) -> None:
         children = [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
-        if progress.epoch == 5:
+        reached[name] = progress.epoch
+        if len(reached) == 2 and min(reached.values()) >= 3:  # both have left a checkpoint
             children[0].kill()
 
     with pytest.raises(TrainingError, match="killed or crashed"):
         run(models, tmp_path / "torn", 2, kill_one)
     assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
     resumed, told = run(models, tmp_path / "torn", 2)
-    assert min(epoch for name, epoch in told if name == "backtest fit 1") > 1
+    assert told
+    assert 1 not in [epoch for _, epoch in told]
     whole, _ = run(models, tmp_path / "whole", 1)
     assert same(resumed, whole)
 
