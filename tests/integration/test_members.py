@@ -78,20 +78,26 @@ def test_members_of_the_same_architecture_begin_and_end_differently(tmp_path: Pa
     assert not torch.equal(first["embed.weight"], second["embed.weight"])
 
 
+def fitting() -> list[psutil.Process]:
+    """The processes that fit members now."""
+    return [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+
+
 def test_a_killed_process_is_told_and_the_next_attempt_goes_on_from_the_checkpoints(tmp_path: Path) -> None:
     models = both_fits(plan(steps=300))[:1]
 
     reached: dict[str, int] = {}
+    killed: list[psutil.Process] = []
 
     def kill_one(name: str, progress: Progress) -> None:
-        children = [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
         reached[name] = progress.epoch
-        if len(reached) == 2 and min(reached.values()) >= 3:  # both have left a checkpoint
-            children[0].kill()
+        if not killed and len(reached) == 2 and min(reached.values()) >= 3:  # both have left a checkpoint
+            killed.extend(fitting()[:1])
+            killed[0].kill()
 
     with pytest.raises(TrainingError, match="killed or crashed"):
         run(models, tmp_path / "torn", 2, kill_one)
-    assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+    assert not fitting()
     resumed, told = run(models, tmp_path / "torn", 2)
     assert told
     assert 1 not in [epoch for _, epoch in told]
