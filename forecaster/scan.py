@@ -46,16 +46,18 @@ class _GruScan(Function):
         outputs = inputs.new_zeros(steps + 1, batch, width)  # the state before each step, and the last one
         gates = inputs.new_empty(steps, batch, 3 * width)  # r and z, and the recurrent product that n sees
         news = inputs.new_empty(steps, batch, width)
-        turned, open_bias, new_bias = weight.t(), bias.clone(), bias[2 * width :]
-        open_bias[2 * width :] = 0  # r and z take both biases at once; r scales that of n
+        opened, turned = 2 * width, weight.t()
+        each_step = _steps(outputs[:-1], gates, gates[..., :opened], gates[..., opened:], news, outputs[1:])
         for block in _blocks(steps, batch * 3 * width):
-            projected = torch.matmul(inputs[block], weight_in.t()).add_(bias_in + open_bias)
-            for t, known in zip(range(steps)[block], projected, strict=True):
-                torch.mm(outputs[t], turned, out=gates[t])
-                opening, product = gates[t, :, : 2 * width], gates[t, :, 2 * width :].add_(new_bias)
-                opening.add_(known[:, : 2 * width]).sigmoid_()
-                torch.addcmul(known[:, 2 * width :], opening[:, :width], product, out=news[t]).tanh_()
-                torch.lerp(news[t], outputs[t], opening[:, width:], out=outputs[t + 1])
+            projected = torch.matmul(inputs[block], weight_in.t()).add_(bias_in)
+            known = _steps(projected[..., :opened], projected[..., opened:])
+            for (before, gate, opening, product, new, after), (to_open, to_new) in zip(
+                each_step[block], known, strict=True
+            ):
+                torch.addmm(bias, before, turned, out=gate)
+                reset, keep = opening.add_(to_open).sigmoid_().chunk(2, dim=1)
+                torch.addcmul(to_new, reset, product, out=new).tanh_()
+                torch.lerp(new, before, keep, out=after)
         ctx.save_for_backward(inputs, outputs, gates, news, weight_in, weight)
         return outputs[1:]
 
@@ -72,11 +74,12 @@ class _GruScan(Function):
             before, keep = outputs[block], gates[block][..., width : 2 * width]
             factors, new_share = _factors(gates[block], news[block], before)
             at_step, grads = torch.empty_like(new_share), torch.empty_like(factors)
-            for k in reversed(range(len(factors))):
-                torch.add(grad_outputs[block][k], carried, out=at_step[k])
-                torch.mul(at_step[k, :, None], factors[k], out=grads[k])
-                torch.mul(at_step[k], keep[k], out=carried).addmm_(grads[k].view(batch, -1), weight)
             flat = grads.view(-1, 3 * width)
+            each_step = _steps(grad_outputs[block], keep, factors, at_step, grads, flat.view(-1, batch, 3 * width))
+            for grad_output, kept, factor, at, grad, row in reversed(each_step):
+                torch.add(grad_output, carried, out=at)
+                torch.mul(at[:, None], factor, out=grad)
+                torch.mul(at, kept, out=carried).addmm_(row, weight)
             grad_recurrent.addmm_(flat.t(), before.reshape(-1, width))
             bias_recurrent += flat.sum(0)
             torch.mul(at_step, new_share, out=grads[:, :, 2])  # the input's share of n is not scaled by r
@@ -85,6 +88,11 @@ class _GruScan(Function):
             if grad_inputs is not None:
                 torch.matmul(grads.view(*grads.shape[:2], -1), weight_in, out=grad_inputs[block])
         return grad_inputs, grad_in, bias_in, grad_recurrent, bias_recurrent
+
+
+def _steps(*sequences: Tensor) -> list[tuple[Tensor, ...]]:
+    """The sequences' views of each step."""
+    return list(zip(*(tuple(sequence) for sequence in sequences), strict=True))
 
 
 def _blocks(steps: int, numbers: int) -> list[slice]:
