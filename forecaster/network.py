@@ -163,7 +163,8 @@ class ForecastNetwork(nn.Module):
         """Raw values (0 where unobserved) and flags of the last `context` steps to quantiles in data units."""
         transformed, unit = transform(self.settings.transform, values, observed)
         quantiles = self.calibrate(self.transformed_quantiles(transformed, observed, unit))
-        return untransform(self.settings.transform, quantiles, unit)
+        restored = untransform(self.settings.transform, quantiles, unit)
+        return restored if self.settings.floor is None else restored.clamp(min=self.settings.floor)
 
     def transformed_quantiles(
         self,

@@ -75,7 +75,8 @@ def knot_of_step(horizon: int, knots: int) -> Tensor:
 def follow(conditional: Tensor, deviates: Tensor, settings: ModelSettings) -> Tensor:
     """[B, P, H] the values at `deviates` [P, H] of the distributions whose quantiles are `conditional` [B, P, H, Q].
 
-    Linear in the deviate between quantiles; in the logarithm where the model works in logarithms and all are positive.
+    Linear in the deviate between quantiles; in the logarithm where the model works in logarithms and all are positive;
+    never below the model's floor.
     """
     known = _deviates(settings.quantiles).to(conditional)
     right = torch.searchsorted(known, deviates.contiguous()).clamp(1, len(known) - 1)
@@ -83,6 +84,8 @@ def follow(conditional: Tensor, deviates: Tensor, settings: ModelSettings) -> Te
     index = right[None, :, :, None].expand(*conditional.shape[:3], 1)
     low, high = conditional.gather(3, index - 1)[..., 0], conditional.gather(3, index)[..., 0]
     plain = low + share * (high - low)
+    if settings.floor is not None:
+        plain = plain.clamp(min=settings.floor)
     if settings.transform != "log":
         return plain
     above = low > 0

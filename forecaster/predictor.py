@@ -91,6 +91,8 @@ class Predictor:
         wanted = list(dict.fromkeys([p for level in levels for p in level_probabilities(level)] + list(quantiles)))
         known = self.info.quantiles
         found = interpolate(grid, known, wanted, positive=self.info.settings.transform == "log")
+        if self.info.settings.floor is not None:
+            found = np.maximum(found, self.info.settings.floor)
         self._check_finite(panel, found)
         return Forecast(
             ids=panel.ids,

@@ -114,6 +114,9 @@ class ModelSettings(Settings):
     """`log` for positive, multiplicative data; a window with a value of zero or less is then left as it is. `asinh`, in
     units of the window's mean size, is like the logarithm for large values of either sign and linear near zero."""
 
+    floor: float | None = None
+    """Least value of a forecast: 0 for counts (whole numbers from zero on, some of them zero), otherwise none."""
+
     quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = DEFAULT_QUANTILES
     """Quantiles that the head gives; others are interpolated."""
 

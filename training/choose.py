@@ -76,7 +76,8 @@ def choose_settings(profile: Profile, freq: Frequency, horizon: int, preset: Pre
     cells = {"fast": shape.cells[:1], "balanced": shape.cells, "best": _BEST_CELLS}[preset]
     members = tuple(network.model_copy(update={"cell": cell}) for cell in cells)
     transform: Transform = "log" if positive and shape.multiplicative else "identity"
-    model = ModelSettings(freq=freq.name, season=freq.season, transform=transform, members=members)
+    floor = 0.0 if profile.counts else None
+    model = ModelSettings(freq=freq.name, season=freq.season, transform=transform, floor=floor, members=members)
     return TrainingSettings(preset=preset, model=model, fit=fit, backtest=_backtest(profile, horizon))
 
 

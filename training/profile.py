@@ -20,11 +20,17 @@ class Profile(BaseModel):
     share_missing: float
     share_positive: float
     share_zero: float
+    share_whole: float
     constant_series: int
     smallest: float
     largest: float
     first: str
     last: str
+
+    @property
+    def counts(self) -> bool:
+        """Whether the values are whole numbers from zero on, some of them zero."""
+        return self.smallest == 0 and self.share_whole == 1
 
 
 def profile_panel(panel: Panel) -> Profile:
@@ -44,6 +50,7 @@ def profile_panel(panel: Panel) -> Profile:
         share_missing=1 - count / len(values),
         share_positive=float((values > 0).sum() / max(1, count)),
         share_zero=float((values == 0).sum() / max(1, count)),
+        share_whole=float((values == np.rint(values)).sum() / max(1, count)),
         constant_series=int((low == high).sum()),
         smallest=float(np.fmin.reduce(low)),
         largest=float(np.fmax.reduce(high)),

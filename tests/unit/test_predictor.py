@@ -147,6 +147,18 @@ def test_whatever_the_history_quantiles_are_ordered_and_finite(values: list, log
     assert (np.diff(table) >= -1e-5 * np.abs(table[..., 1:])).all()
 
 
+@pytest.mark.parametrize("horizon", [24, 60])
+def test_nothing_is_forecast_below_the_floor(horizon: int) -> None:
+    counts = np.random.default_rng(1).poisson(0.3, 150).astype(float)
+    panel = panel_from_histories(["a"], ["2024-01-01"], [counts], "h")
+    asked = {"horizon": horizon, "quantiles": [0.0015, 0.5, 0.999], "paths": 50}
+    assert make_predictor().predict(panel, **asked).quantiles[0.0015].min() < 0  # there is something to hold back
+    found = make_predictor(floor=0.0).predict(panel, **asked)
+    parts = [found.mean, found.median, found.paths, *found.quantiles.values()]
+    assert min(part.min() for part in parts) == 0
+    assert max(part.max() for part in parts) > 0
+
+
 def test_interpolation_is_exact_for_normal_and_lognormal_forecasts() -> None:
     wanted = [0.001, 0.13, 0.5, 0.88, 0.9995]
     normal = norm.ppf(DEFAULT_QUANTILES)[None, None].astype(np.float32)

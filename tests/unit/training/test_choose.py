@@ -71,6 +71,13 @@ def test_positive_data_is_logged_where_seasons_multiply_and_other_data_is_not() 
     assert choose(share_positive=0.8).fit.percentage_weight == 0
 
 
+def test_counts_are_never_forecast_below_zero_and_other_data_may_be() -> None:
+    assert choose(smallest=0.0, share_whole=1.0).model.floor == 0
+    assert choose(smallest=0.0, share_whole=0.99).model.floor is None  # not all whole: rain, in millimetres
+    assert choose(smallest=2.0, share_whole=1.0).model.floor is None  # no zero yet: temperatures in summer
+    assert choose(smallest=-3.0, share_whole=1.0).model.floor is None
+
+
 def test_presets_differ_in_effort() -> None:
     fast, balanced, best = (choose(preset=name) for name in ("fast", "balanced", "best"))
     assert fast.fit.steps < balanced.fit.steps
@@ -100,6 +107,7 @@ def test_the_profile_tells_lengths_gaps_and_signs() -> None:
     assert (found.series, found.steps, found.shortest, found.longest) == (4, 400, 100, 100)
     assert 0.15 < found.share_missing < 0.35
     assert found.share_zero == pytest.approx(2 / found.observed)
+    assert found.share_whole == pytest.approx(3 / found.observed)
     assert found.smallest == -1
     assert found.first.startswith("2024-01-01")
     assert found.last.startswith("2024-01-05T03")
