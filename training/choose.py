@@ -20,6 +20,7 @@ _LONGEST_CONTEXT = 1024
 _WINDOWS_WANTED = 400
 _USUAL_ORIGINS, _MOST_ORIGINS = 4, 24
 _LARGEST_SHARE = 0.1
+_RECENCY = 1.0  # where levels drift, the late windows are most like what comes
 _POSITIVE = 0.99  # share of values above zero from which percentages and logarithms mean something
 
 
@@ -69,6 +70,7 @@ def choose_settings(profile: Profile, freq: Frequency, horizon: int, preset: Pre
         batch=shape.batch,
         percentage_weight=0.5 if positive else 0.0,
         shortest_target=1 if network.location == "last" else min(horizon, freq.season),
+        recency=_RECENCY if network.location == "last" else 0.0,
         # Cut windows teach young series; where nothing is seasonal, a short window says as much as a long one.
         truncate=0.5 if freq.season > 1 and profile.shortest < network.context + horizon else 0.0,
         seed=seed,

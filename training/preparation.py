@@ -127,4 +127,5 @@ def training_windows(panel: Panel, settings: TrainingSettings, held_out: int, de
         season=season,
         device=device,
         shortest_target=settings.fit.shortest_target,
+        recency=settings.fit.recency,
     )

@@ -1,8 +1,9 @@
 """Training windows drawn at random from a panel that lies on the training device.
 
 Legend: N eligible series, B windows, L context steps, H horizon steps.
-Series are drawn uniformly, then an origin uniformly within the series, so that long series do not drown short
-ones. Whole batches are drawn and gathered by index; there is no loader process and no per-window Python.
+Series are drawn uniformly, then an origin within the series (uniformly, or late ones more often), so that long series
+do not drown short ones. Whole batches are drawn and gathered by index; there is no loader process and no per-window
+Python.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ class TrainingWindows:
     """All windows that training may see: origins from `first` to `last` of each eligible series.
 
     flat: [T] values on the device, NaN = unobserved; begin, end: [N] in the flat array, `end` excludes what is
-    held out; error_scale: [N]
+    held out; error_scale: [N]; recency: [] power of an origin's place in its series with which its density grows
     """
 
     flat: Tensor
@@ -41,6 +42,7 @@ class TrainingWindows:
     first: Tensor
     last: Tensor
     error_scale: Tensor
+    recency: Tensor
 
     @classmethod
     def of(
@@ -53,6 +55,7 @@ class TrainingWindows:
         season: int,
         device: torch.device,
         shortest_target: int = 1,
+        recency: float = 0.0,
     ) -> TrainingWindows:
         """Windows of `panel` less the last `held_out` steps of each series.
 
@@ -72,7 +75,7 @@ class TrainingWindows:
         first = begin + np.minimum(history, span - 1)
         last = np.maximum(end - min(shortest_target, horizon), first)
 
-        def tensor(array: np.ndarray, dtype: torch.dtype = torch.long) -> Tensor:
+        def tensor(array: Any, dtype: torch.dtype = torch.long) -> Tensor:
             return torch.as_tensor(array, dtype=dtype, device=device)
 
         return cls(
@@ -82,6 +85,7 @@ class TrainingWindows:
             tensor(first),
             tensor(last),
             tensor(error_scale[usable], torch.float32),
+            tensor(np.float32(recency), torch.float32),
         )
 
     def save(self, folder: Path) -> None:
@@ -111,7 +115,8 @@ class TrainingWindows:
         """[B] series and [B] origins."""
         series = (self._uniform(batch, generator) * len(self.begin)).long().clamp(max=len(self.begin) - 1)
         first, last = self.first[series], self.last[series]
-        origin = first + (self._uniform(batch, generator) * (last - first + 1)).long()
+        place = self._uniform(batch, generator) ** (1 / (1 + self.recency))  # inverse of the distribution function
+        origin = first + (place * (last - first + 1)).long()
         return series, origin.minimum(last)
 
     def gather(self, series: Tensor, origin: Tensor, context: int, horizon: int) -> Batch:

@@ -59,6 +59,10 @@ class FitSettings(Settings):
     """Fewest steps of the horizon that a training window's series still has: 1 learns from the very latest values,
     which pays where levels drift; at most the horizon counts."""
 
+    recency: float = Field(default=0.0, ge=0)
+    """How much likelier a series' late windows are drawn than its early ones: the density of origins grows with this
+    power of their place; 0 draws all alike, 1 the last twice as often as the middle."""
+
     truncate: float = Field(default=0.0, ge=0, le=1)
     """Share of windows whose context is cut to a random length, so that young series are learnt too."""
 

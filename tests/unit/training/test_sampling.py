@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,9 +13,9 @@ from training.sampling import TrainingWindows
 CPU = torch.device("cpu")
 
 
-def windows(panel: Panel, horizon: int = 3, held_out: int = 0) -> TrainingWindows:
+def windows(panel: Panel, horizon: int = 3, held_out: int = 0, recency: float = 0.0) -> TrainingWindows:
     scale = seasonal_errors(panel, 1, held_out)
-    return TrainingWindows.of(panel, scale, horizon=horizon, held_out=held_out, season=1, device=CPU)
+    return TrainingWindows.of(panel, scale, horizon=horizon, held_out=held_out, season=1, device=CPU, recency=recency)
 
 
 def counting_panel(*lengths: int) -> Panel:
@@ -42,6 +44,18 @@ def test_held_out_steps_are_never_seen() -> None:
 def test_series_are_drawn_uniformly_whatever_their_length() -> None:
     drawn, _ = windows(counting_panel(10, 1000)).draw_origins(4000, torch.Generator().manual_seed(0))
     assert 0.45 < (drawn == 0).float().mean() < 0.55
+
+
+def test_late_windows_are_drawn_more_often_as_asked_for(tmp_path: Path) -> None:
+    these = windows(counting_panel(1006), recency=1.0)  # a thousand origins behind two horizons of history
+    np.save(tmp_path / "values.npy", these.flat.numpy())
+    folder = tmp_path / "windows"
+    folder.mkdir()
+    these.save(folder)
+    for drawing in (these, TrainingWindows.load(tmp_path / "values.npy", folder)):
+        _, origin = drawing.draw_origins(20_000, torch.Generator().manual_seed(0))
+        share = [((origin >= low) & (origin < low + 250)).float().mean().item() for low in (6, 256, 506, 756)]
+        assert share == pytest.approx([1 / 16, 3 / 16, 5 / 16, 7 / 16], abs=0.02)  # of a density that grows linearly
 
 
 def test_origins_go_on_to_the_last_but_one_step_and_what_lies_beyond_is_unobserved() -> None:
