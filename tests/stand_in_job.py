@@ -27,6 +27,9 @@ def main(directory: Path) -> None:
     if act == "fail":
         _say(event="error", kind="input", message="series 'a': no observed value")
         sys.exit(1)
+    if act == "miss the server once" and order["token"] == 1:
+        _say(event="error", kind="unavailable", message="the MLflow server does not answer")
+        sys.exit(1)
     if act == "crash":
         raise RuntimeError("out of luck")
     for epoch in range(1, 4):

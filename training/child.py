@@ -28,6 +28,7 @@ class Child:
         self.result: dict[str, Any] | None = None
         self.error: str | None = None
         self.told_to_stop = False
+        self.unavailable = False  # what it needs, such as the tracking server, did not answer
         self._process = process
         self._log = log
         self._log_seen = 0
@@ -102,8 +103,8 @@ class Child:
                 self.progress = {name: value for name, value in event.items() if name != "event"}
             case {"event": "result", "result": dict(result)}:
                 self.result = result
-            case {"event": "error", "message": str(message)}:
-                self.error = message
+            case {"event": "error", "message": str(message), "kind": kind}:
+                self.error, self.unavailable = message, kind == "unavailable"
             case _:
                 return False
         return True

@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from forecaster.errors import ForecasterError, TrainingError
+from forecaster.errors import ForecasterError, TrainingError, Unavailable
 from forecaster.store.database import connect
 from forecaster.store.datasets import DatasetStore
 from forecaster.store.jobs import JobStore
@@ -83,7 +83,7 @@ def main(directory: Path) -> int:
         result = _run(directory)
     except ForecasterError as error:
         logger.error("%s", error)
-        emit("error", message=str(error), kind="input" if error.exit_code == 2 else "failed")
+        emit("error", message=str(error), kind=_kind(error))
         return error.exit_code
     except Exception as error:
         logger.exception("the training failed")
@@ -91,6 +91,12 @@ def main(directory: Path) -> int:
         return 1
     emit("result", result=result)
     return 0
+
+
+def _kind(error: ForecasterError) -> str:
+    if isinstance(error, Unavailable):
+        return "unavailable"
+    return "input" if error.exit_code == 2 else "failed"
 
 
 def _run(directory: Path) -> dict[str, Any]:

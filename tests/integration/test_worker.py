@@ -199,6 +199,17 @@ def test_worker_told_to_end_gives_its_job_back(
     assert (store.get(job.id).status, store.get(job.id).attempt) == ("succeeded", 1)
 
 
+def test_job_whose_tracking_server_is_away_waits_and_is_tried_again(
+    worker: Worker, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.worker._AWAY_SECONDS", 0)
+    job = submit(store, "miss the server once")
+    assert worker.run_one() is True
+    assert (store.get(job.id).status, store.get(job.id).attempt) == ("queued", 0)
+    assert worker.run_one() is True
+    assert (store.get(job.id).status, store.get(job.id).attempt) == ("succeeded", 1)
+
+
 def test_idle_worker_told_to_end_does_so(start_worker: StartWorker, store: JobStore, settings: StoreSettings) -> None:
     job = submit(store, "succeed")
     worker = start_worker()
