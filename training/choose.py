@@ -49,7 +49,7 @@ _SHAPES = {
     "hourly": _DAY_OF_HOURS,
     "yearly": _Shape(3, 30, (6, 12), 64, 800, 1024),
     "quarterly": _Shape(4, 40, (4, 8, 12), 64, 900, 1024),
-    "monthly": _Shape(6, 72, (12, 24, 36), 96, 900, 768, multiplicative=True),
+    "monthly": _Shape(6, 72, (12, 24, 36), 96, 650, 768, multiplicative=True),
     "weekly": _Shape(13, 156, (13, 52, 104), 64, 800, 512),
     "daily": _Shape(7, 112, (7, 14, 28), 64, 900, 768),
 }
