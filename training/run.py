@@ -39,9 +39,9 @@ Guard = Callable[[], None]
 def run_training(
     prepared: Prepared, settings: StoreSettings, reporter: Reporter, guard: Guard, began: float
 ) -> TrainResult:
-    """`guard` is called before anything is published and raises when the job is not ours any more.
+    """Fit, evaluate, publish. `guard` is called before that and raises when the job is not ours any more.
 
-    began: the performance counter's reading when the run began. Raises InputError and TrainingError; the champion is
+    began: the performance counter's reading when the request came. Raises InputError and TrainingError; the champion is
     then what it was.
     """
     request, panel, profile, plan = prepared.request, prepared.panel, prepared.profile, prepared.plan
