@@ -61,6 +61,7 @@ class Follower:
         self._served = served
         self._poll_seconds = poll_seconds
         self._verified: set[str] = set()
+        self._headless: set[str] = set()  # served models that had no champion when the registry was last asked
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="registry-follower", daemon=True)
@@ -125,8 +126,10 @@ class Follower:
             # More likely a database that was lost, or is the wrong one, than the wish to stop all forecasts.
             self._note_unreachable(Unavailable("the model registry is empty"))
             return
-        for name in set(self._served.by_name) - {model.name for model in models.values() if model.champion}:
+        headless = set(self._served.by_name) - {model.name for model in models.values() if model.champion}
+        for name in headless & self._headless:  # twice: a registry that is being changed shows halves for a moment
             self._withdraw(name)
+        self._headless = headless
         for model in models.values():
             if model.champion and not self._stopping:
                 self._follow(model.name, model.champion)
@@ -134,6 +137,7 @@ class Follower:
 
     def _note_unreachable(self, error: Unavailable) -> None:
         self._verified.clear()  # the registry that comes back may be another one
+        self._headless = set()
         if self.view.reachable is not False:
             logger.warning("%s; forecasts go on from the local copies", error)
             self.view = replace(self.view, reachable=False, since=_now(), error=str(error))
