@@ -20,7 +20,7 @@ from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from forecaster.errors import Unavailable, first_line
+from forecaster.errors import ForecasterError, TrainingError, Unavailable, first_line
 from forecaster.store.settings import StoreSettings
 from training.progress import Progress
 from training.request import TrainRequest
@@ -105,9 +105,7 @@ def tracked_run(request: TrainRequest, settings: StoreSettings, kind: str | None
         experiment = _experiment(client, request.name, settings)
         run_id = _earlier_attempt(client, experiment, request.job_id)
     except MlflowException as error:
-        raise Unavailable(
-            f"the MLflow server at {settings.tracking_uri} does not answer: {first_line(error)}"
-        ) from error
+        raise _failure(error, f"the MLflow server at {settings.tracking_uri} does not answer") from error
     name = f"{request.name} {time.strftime('%Y-%m-%d %H:%M:%S')} {kind or request.preset}"
     active = mlflow.start_run(
         run_id=run_id,
@@ -120,7 +118,14 @@ def tracked_run(request: TrainRequest, settings: StoreSettings, kind: str | None
         with active:
             yield Run(client, active.info.run_id)
     except MlflowException as error:
-        raise Unavailable(f"the MLflow server failed during the run: {first_line(error)}") from error
+        raise _failure(error, "the MLflow server failed during the run") from error
+
+
+def _failure(error: MlflowException, away: str) -> ForecasterError:
+    """A server that is away may come back, and a job waits for it; what it refuses it will refuse again."""
+    if error.get_http_status_code() < 500:
+        return TrainingError(f"the MLflow server refuses: {first_line(error)}")
+    return Unavailable(f"{away}: {first_line(error)}")
 
 
 def _experiment(client: MlflowClient, name: str, settings: StoreSettings) -> str:
