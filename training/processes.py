@@ -17,8 +17,9 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from logging.handlers import QueueHandler
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
 from multiprocessing.queues import SimpleQueue
 from typing import Any
 
@@ -36,7 +37,7 @@ def run_side_by_side(tasks: Sequence[Task], processes: int, hear: Hear) -> None:
 
     Raises what a task raises, and TrainingError when a process was killed; the other processes are ended then.
     """
-    context = get_context("spawn")  # a fork of a process with threads, as torch and MLflow have, may hang
+    context = _context()
     news: SimpleQueue[Any] = context.SimpleQueue()
     with _pool(processes, context, news) as pool:
         with _interrupts_put_off():
@@ -47,6 +48,18 @@ def run_side_by_side(tasks: Sequence[Task], processes: int, hear: Hear) -> None:
                 _heed(news.get(), hear)
             for future in done:
                 future.result()
+
+
+def _context() -> BaseContext:
+    """How processes begin: as forks of one that has the libraries loaded and no threads, where the system can.
+
+    A fork of this process, with the threads of torch and MLflow, may hang; each loading for itself takes seconds.
+    """
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["training.fit"])  # the heaviest of what a task needs
+    return context
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,36 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.warm_command import WarmCommand
+
 pytestmark = pytest.mark.slow
+TRAIN = ("train", "shops.csv", "--name", "shops", "--freq", "h", "--horizon", 24)
+COMPARE = ("compare", *TRAIN[1:], "--cells")
 QUICK = ("--set", "fit.steps=40", "--set", "fit.batch=64", "--set", "network.width=16")
 
 
 class Command:
-    def __init__(self, home: Path) -> None:
+    """Commands in one folder; `cold` ones load everything for themselves."""
+
+    def __init__(self, home: Path, warm: WarmCommand) -> None:
         self.home = home
+        self.warm = warm
+        unset = {"MLFLOW_TRACKING_URI": "", "FORECASTER_DATABASE_URL": ""}
+        self.environment = {**os.environ, **unset, "FORECASTER_HOME": str(home / "var")}
 
     def __call__(self, *arguments: object, fails: int = 0) -> subprocess.CompletedProcess[str]:
-        unset = {"MLFLOW_TRACKING_URI": "", "FORECASTER_DATABASE_URL": ""}
-        environment = {**os.environ, **unset, "FORECASTER_HOME": str(self.home / "var")}
+        return self._checked(
+            self.warm.run([str(argument) for argument in arguments], self.home, self.environment), fails
+        )
+
+    def cold(self, *arguments: object, fails: int = 0) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "forecaster", *map(str, arguments)]
-        done = subprocess.run(command, cwd=self.home, env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            command, cwd=self.home, env=self.environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        return self._checked(done, fails)
+
+    def _checked(self, done: subprocess.CompletedProcess[str], fails: int) -> subprocess.CompletedProcess[str]:
         assert done.returncode == fails, done.stderr[-3000:]
         assert "Traceback" not in done.stderr
         return done
@@ -36,7 +54,7 @@ class Command:
 
 
 @pytest.fixture(scope="module")
-def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
+def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
     home = tmp_path_factory.mktemp("cli")
     step = np.arange(400)
     frame = pd.concat(
@@ -52,14 +70,16 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
         for i in range(6)
     )
     frame.to_csv(home / "shops.csv", index=False)
-    return Command(home)
+    warm = WarmCommand()
+    yield Command(home, warm)
+    warm.close()
 
 
 @pytest.fixture(scope="module")
 def trained(command: Command) -> dict[str, Any]:
-    return command.json(
-        "train", "shops.csv", "--name", "shops", "--freq", "h", "--horizon", 24, "--preset", "fast", *QUICK
-    )
+    done = command.cold(*TRAIN, "--preset", "fast", *QUICK, "--json")
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
 
 
 def test_train_tells_run_version_metrics_and_baselines(trained: dict[str, Any]) -> None:
@@ -98,21 +118,7 @@ def test_backtest_compares_with_the_naive_methods(command: Command, trained: dic
 
 
 def test_models_are_listed_shown_promoted_and_rolled_back(command: Command, trained: dict[str, Any]) -> None:
-    command.json(
-        "train",
-        "shops.csv",
-        "--name",
-        "shops",
-        "--freq",
-        "h",
-        "--horizon",
-        24,
-        "--preset",
-        "fast",
-        *QUICK,
-        "--promote",
-        "never",
-    )
+    command.json(*TRAIN, "--preset", "fast", *QUICK, "--promote", "never")
     listed = command.json("models", "list")["models"]
     assert listed == [{"name": "shops", "champion": 1, "challenger": 2, "versions": 2}]
     assert command.json("models", "show", "shops/2")["description"].startswith("not promoted")
@@ -149,10 +155,6 @@ def test_compare_shows_a_table_or_tells_every_trial(command: Command) -> None:
     for cell in ("rnn", "gru"):
         trial = next(trial for trial in found["trials"] if (trial["cell"], trial["seed"]) == (cell, 1))
         assert rows[cell][1:3] == [str(trial["parameters"]), f"{trial['metrics']['mase']:.4g}"]
-
-
-TRAIN = ("train", "shops.csv", "--name", "shops", "--freq", "h", "--horizon", 24)
-COMPARE = ("compare", *TRAIN[1:], "--cells")
 
 
 @pytest.mark.parametrize(
@@ -202,4 +204,4 @@ def test_a_mistake_is_one_line_and_exit_code_two(
     ["up", "train", "compare", "predict", "backtest", "models", "jobs", "datasets", "serve", "worker", "quickstart"],
 )
 def test_every_command_has_help(command: Command, name: str) -> None:
-    assert "Usage: forecaster" in command(name, "--help").stdout
+    assert "Usage: forecaster" in command.cold(name, "--help").stdout

@@ -11,6 +11,7 @@ import torch
 
 from forecaster.errors import TrainingError
 from forecaster.network import ForecastNetwork
+from tests.children import fitting
 from tests.fixtures_models import make_panel, model_settings, network_settings
 from training.members import Fitter, ModelFit, processes_for
 from training.progress import Progress
@@ -76,11 +77,6 @@ def test_members_of_the_same_architecture_begin_and_end_differently(tmp_path: Pa
     (network,), _ = run([model], tmp_path, 1)
     first, second = (member.state_dict() for member in network.members)
     assert not torch.equal(first["embed.weight"], second["embed.weight"])
-
-
-def fitting() -> list[psutil.Process]:
-    """The processes that fit members now."""
-    return [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
 
 
 def test_a_killed_process_is_told_and_the_next_attempt_goes_on_from_the_checkpoints(tmp_path: Path) -> None:

@@ -10,15 +10,11 @@ import pytest
 
 from forecaster.errors import InputError, TrainingError
 from tests import stand_in_tasks
+from tests.children import fitting
 from tests.waiting import wait_until
 from training.processes import run_side_by_side
 
 ROOT = Path(__file__).parents[3]
-
-
-def started_here() -> list[psutil.Process]:
-    """Processes of pools that this process has started and that have not ended."""
-    return [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
 
 
 def test_what_tasks_tell_is_heard_here_and_their_warnings_are_logged(
@@ -33,14 +29,14 @@ def test_what_tasks_tell_is_heard_here_and_their_warnings_are_logged(
     assert sorted(number for _, _, number in heard) == [0] * 4 + [1] * 4 + [2] * 4
     assert [record.getMessage() for record in caplog.records if record.name == "somebody"] == ["diverged in a task"] * 4
     assert capfd.readouterr().out == ""  # where the result of a command goes
-    assert not started_here()
+    assert not fitting()
 
 
 def test_the_error_of_a_task_is_raised_here_and_ends_the_others() -> None:
     with pytest.raises(InputError, match="series 'a', field 'y': no value is observed; leave it out") as caught:
         run_side_by_side([stand_in_tasks.hang, stand_in_tasks.refuse], 2, lambda _: None)
     assert caught.value.field == "y"
-    assert not started_here()
+    assert not fitting()
 
 
 def test_a_process_that_is_killed_is_an_error_and_leaves_none_behind() -> None:
@@ -53,7 +49,7 @@ def test_a_process_that_is_killed_is_an_error_and_leaves_none_behind() -> None:
     with pytest.raises(TrainingError, match="killed or crashed"):
         run_side_by_side([stand_in_tasks.hang] * 3, 2, kill_the_first)
     assert heard
-    assert not started_here()
+    assert not fitting()
 
 
 def test_what_fails_while_listening_ends_the_tasks() -> None:
@@ -62,7 +58,7 @@ def test_what_fails_while_listening_ends_the_tasks() -> None:
 
     with pytest.raises(ConnectionError):
         run_side_by_side([stand_in_tasks.hang] * 2, 2, fail)
-    assert not started_here()
+    assert not fitting()
 
 
 @pytest.mark.parametrize(
@@ -76,7 +72,7 @@ def test_the_processes_end_with_their_parent(number: signal.Signals, whole_group
         assert parent.stdout is not None
         assert parent.stderr is not None
         children = [psutil.Process(int(parent.stdout.readline())) for _ in range(2)]
-        assert all(child.ppid() == parent.pid for child in children)
+        assert all(parent.pid in [above.pid for above in child.parents()] for child in children)
         if whole_group:  # as a terminal's Ctrl-C, and as a worker that cancels a job
             os.killpg(parent.pid, number)
         else:
