@@ -9,13 +9,24 @@ with its exit code.
 
 from __future__ import annotations
 
+import gc
+import importlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+_HEAVY = (
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "training.compare",
+    "training.run",
+)
 
 
 class WarmCommand:
@@ -44,18 +55,33 @@ class WarmCommand:
 
 
 def _serve() -> None:
-    import threading
-
     from forecaster.cli import app
 
+    for module in _HEAVY:
+        importlib.import_module(module)
     assert threading.active_count() == 1, "a fork of a process with threads may hang"
+    gc.freeze()  # collecting in a fork would copy all memory
     while line := sys.stdin.readline():
         if child := os.fork():
             print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
         else:
             _become(*json.loads(line))
-            app.main()
-            sys.exit()
+            os._exit(_exit_code(app.main))  # to take down what was loaded would copy all memory, too
+
+
+def _exit_code(main: Callable[[], None]) -> int:
+    """What a shell would be told; a traceback is printed, as the interpreter does."""
+    try:
+        main()
+        return 0
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except Exception:  # noqa: BLE001
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
 
 
 def _become(arguments: list[str], cwd: str, environment: dict[str, str], out: str, err: str) -> None:
