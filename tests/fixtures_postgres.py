@@ -44,10 +44,9 @@ class Postgres:
 
     def _run(self, program: str, *arguments: str) -> None:
         # PostgreSQL will not run as root.
-        user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        subprocess.run(
-            [*user, str(self._binaries / program), *arguments], check=True, capture_output=True, cwd=self._folder
-        )
+        somebody = "postgres" if os.geteuid() == 0 else None
+        command = [str(self._binaries / program), *arguments]
+        subprocess.run(command, check=True, capture_output=True, cwd=self._folder, user=somebody, group=somebody)
 
 
 @pytest.fixture(scope="session")
