@@ -21,6 +21,9 @@ _WINDOWS_WANTED = 400
 _USUAL_ORIGINS, _MOST_ORIGINS = 4, 24
 _LARGEST_SHARE = 0.1
 _RECENCY = 1.0  # where levels drift, the late windows are most like what comes
+_PASSES = 15  # over the observed values in a fit, at most: small panels are soon learnt by heart
+_FEWEST_STEPS = 100  # and as many again where there is a season to learn
+_SEASONLESS = -0.1  # skill of the seasonal naive method against the naive one below which nothing is made of a season
 _POSITIVE = 0.99  # share of values above zero from which percentages and logarithms mean something
 
 
@@ -66,7 +69,7 @@ def choose_settings(profile: Profile, freq: Frequency, horizon: int, preset: Pre
     network = _network(shape, freq, horizon, profile, preset)
     positive = profile.share_positive >= _POSITIVE
     fit = FitSettings(
-        steps=_steps(shape, preset),
+        steps=_steps(shape, preset, network.season > 1, profile),
         batch=shape.batch,
         percentage_weight=0.5 if positive else 0.0,
         shortest_target=1 if network.location == "last" else min(horizon, freq.season),
@@ -83,8 +86,11 @@ def choose_settings(profile: Profile, freq: Frequency, horizon: int, preset: Pre
     return TrainingSettings(preset=preset, model=model, fit=fit, backtest=_backtest(profile, horizon))
 
 
-def _steps(shape: _Shape, preset: Preset) -> int:
-    return min(int(shape.steps * _FAST_SHARE), _LONGEST_FAST) if preset == "fast" else shape.steps
+def _steps(shape: _Shape, preset: Preset, seasonal: bool, profile: Profile) -> int:
+    """What was measured on large panels, less for a small one."""
+    usual = min(int(shape.steps * _FAST_SHARE), _LONGEST_FAST) if preset == "fast" else shape.steps
+    enough = max(_PASSES * profile.observed // shape.batch, _FEWEST_STEPS * (1 + seasonal))
+    return min(usual, enough)
 
 
 def _shape(freq: Frequency) -> _Shape:
@@ -122,7 +128,8 @@ def _network(shape: _Shape, freq: Frequency, horizon: int, profile: Profile, pre
     wanted = max(shape.context, min(3 * horizon, _LONGEST_CONTEXT))
     context = max(1, min(wanted, profile.longest - 1))
     lags = tuple(sorted({lag for lag in shape.lags if lag <= context}))
-    seasonal = freq.season > 1 and context >= 2 * freq.season
+    telling = profile.seasonal_skill is None or profile.seasonal_skill > _SEASONLESS
+    seasonal = freq.season > 1 and context >= 2 * freq.season and telling
     calm = freq.kind == "tick" and freq.step < _DAY_US
     width = {"fast": min(shape.width, 64)}.get(preset, shape.width)
     return NetworkSettings(

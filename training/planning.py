@@ -43,7 +43,7 @@ def _read_data(request: TrainRequest, reporter: Reporter) -> tuple[Panel, Profil
     panel.require_observations()
     for note in panel.notes:
         reporter.note(note)
-    return panel, profile_panel(panel)
+    return panel, profile_panel(panel, request.horizon)
 
 
 def plan_training(

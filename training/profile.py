@@ -1,11 +1,15 @@
-"""What a panel is like: lengths, gaps, sign and zeros. Settings are chosen from it, and the run keeps it."""
+"""What a panel is like: lengths, gaps, sign, zeros and season. Settings are chosen from it, and the run keeps it."""
 
 from __future__ import annotations
 
 import numpy as np
 from pydantic import BaseModel
 
+from forecaster import metrics
 from forecaster.panel import Panel
+
+_SAMPLE = 1000  # series whose season is looked at
+_FEWEST_ORIGINS, _WINDOWS = 3, 400  # at which it is looked at: of each series, and of all together
 
 
 class Profile(BaseModel):
@@ -24,6 +28,8 @@ class Profile(BaseModel):
     constant_series: int
     smallest: float
     largest: float
+    seasonal_skill: float | None
+    """1 − error of the seasonal naive method / error of the naive one; None where no series is long enough to tell."""
     first: str
     last: str
 
@@ -33,8 +39,11 @@ class Profile(BaseModel):
         return self.smallest == 0 and self.share_whole == 1
 
 
-def profile_panel(panel: Panel) -> Profile:
-    """Read off a panel in a few passes over its flat array."""
+def profile_panel(panel: Panel, horizon: int) -> Profile:
+    """Read off a panel in a few passes over its flat array.
+
+    horizon: steps over which the naive methods are compared
+    """
     values, lengths = panel.values, panel.lengths
     count = int(panel.observed_counts().sum())
     bounds = panel.offsets[:-1]
@@ -54,6 +63,29 @@ def profile_panel(panel: Panel) -> Profile:
         constant_series=int((low == high).sum()),
         smallest=float(np.fmin.reduce(low)),
         largest=float(np.fmax.reduce(high)),
+        seasonal_skill=_seasonal_skill(panel, horizon),
         first=str(min(panel.freq.from_grid(panel.start, panel.phase, integer=panel.integer))),
         last=str(max(panel.freq.from_grid(panel.ends, panel.phase, integer=panel.integer))),
     )
+
+
+def _seasonal_skill(panel: Panel, horizon: int) -> float | None:
+    """Whether the last season tells more of what comes than the last value does, on origins before the held-out end."""
+    if panel.freq.season == 1:
+        return None
+    chosen = np.random.default_rng(0).permutation(panel.n_series)[:_SAMPLE]
+    sample = panel.select(np.sort(chosen))
+    origins = max(_FEWEST_ORIGINS, -(-_WINDOWS // sample.n_series))
+    begin, end = (np.tile(bound, origins) for bound in (sample.offsets[:-1], sample.offsets[1:]))
+    horizons_back = np.arange(2, 2 + origins)  # the last horizon is left to the backtest
+    origin = end - np.repeat(horizons_back, sample.n_series) * horizon
+    scale = np.tile(metrics.seasonal_errors(sample, 1), origins)
+    usable = (origin - begin > panel.freq.season) & (scale > 0)
+    origin, scale = origin[usable], scale[usable]
+    steps = np.arange(horizon)
+    place = origin[:, None] + steps
+    naive, seasonal = (
+        metrics.mean(metrics.mase(sample.values[place], sample.values[place - period * (steps // period + 1)], scale))
+        for period in (1, panel.freq.season)
+    )
+    return 1 - seasonal / naive if naive > 0 else None

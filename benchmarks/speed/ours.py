@@ -48,7 +48,7 @@ def panel_of(path: str | None) -> Panel:
 def default_plan(s: Settings) -> TrainingSettings:
     """What is chosen for the data when nobody says anything."""
     panel = panel_of(s["data"])
-    plan = choose_settings(profile_panel(panel), panel.freq, s["horizon"], "balanced", 1)
+    plan = choose_settings(profile_panel(panel, s["horizon"]), panel.freq, s["horizon"], "balanced", 1)
     return override(plan, {"fit.steps": s["steps"]} if s.get("steps") else {})
 
 

@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from forecaster.errors import InputError
@@ -9,7 +12,8 @@ from training.settings import TrainingSettings
 
 
 def profile(**changes: object) -> Profile:
-    return profile_panel(make_panel(length=900)).model_copy(update=changes)
+    many = {"observed": 1_000_000}
+    return profile_panel(make_panel(length=900), 48).model_copy(update={**many, **changes})
 
 
 def choose(
@@ -78,6 +82,32 @@ def test_counts_are_never_forecast_below_zero_and_other_data_may_be() -> None:
     assert choose(smallest=-3.0, share_whole=1.0).model.floor is None
 
 
+@pytest.mark.parametrize(("freq", "fewest"), [("YS", 100), ("QS", 200), ("h", 200)])
+def test_a_small_panel_is_not_learnt_by_heart(freq: str, fewest: int) -> None:
+    steps = [choose(freq, 6, observed=observed).fit.steps for observed in (100, 20_000, 1_000_000)]
+    assert steps[0] == fewest
+    assert sorted(steps) == steps
+    assert steps[-1] == choose(freq, 6).fit.steps
+
+
+@pytest.mark.parametrize("freq", ["W", "h"])
+def test_nothing_is_made_of_a_season_that_tells_less_than_the_last_value(freq: str) -> None:
+    walk, wave = choose(freq, seasonal_skill=-0.5), choose(freq, seasonal_skill=0.5)
+    assert walk.model.season == wave.model.season > 1  # what errors are scaled by stays comparable
+    assert (walk.model.members[0].season, walk.model.members[0].location) == (1, "last")
+    assert wave.model.members[0].season == wave.model.season
+    assert choose(freq, seasonal_skill=None).model == wave.model
+
+
+def test_the_profile_tells_whether_the_season_says_more_than_the_last_value() -> None:
+    waves = make_panel(n=4, length=600)
+    assert 0.5 < profile_panel(waves, 24).seasonal_skill < 1
+    drift = np.random.default_rng(0).normal(size=waves.values.shape).cumsum().astype(np.float32)
+    assert profile_panel(replace(waves, values=drift), 24).seasonal_skill < 0
+    assert profile_panel(make_panel(n=4, length=30), 24).seasonal_skill is None
+    assert profile_panel(replace(waves, freq=Frequency.parse("YS")), 6).seasonal_skill is None
+
+
 def test_presets_differ_in_effort() -> None:
     fast, balanced, best = (choose(preset=name) for name in ("fast", "balanced", "best"))
     assert fast.fit.steps < balanced.fit.steps
@@ -103,7 +133,7 @@ def test_a_setting_that_cannot_be_is_refused_by_name(name: str, value: object) -
 def test_the_profile_tells_lengths_gaps_and_signs() -> None:
     panel = make_panel(n=4, length=100, missing=0.25)
     panel.values[:3] = [0.0, -1.0, 0.0]
-    found = profile_panel(panel)
+    found = profile_panel(panel, 24)
     assert (found.series, found.steps, found.shortest, found.longest) == (4, 400, 100, 100)
     assert 0.15 < found.share_missing < 0.35
     assert found.share_zero == pytest.approx(2 / found.observed)
