@@ -60,6 +60,9 @@ class EventReporter:
         )
         logger.info("%s: epoch %d of %d, loss %.4f", stage, progress.epoch, progress.epochs, progress.loss)
 
+    def say(self, text: str) -> None:
+        logger.info("%s", text)
+
     def note(self, text: str) -> None:
         logger.warning("%s", text)
 

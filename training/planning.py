@@ -15,6 +15,7 @@ from training.choose import choose_settings, override
 from training.profile import Profile, profile_panel
 from training.request import Reporter, TrainRequest
 from training.settings import TrainingSettings
+from training.summary import describe_data, describe_settings
 
 _WARM_RATE = 0.25  # of the learning rate: a warm start refines, it does not begin anew
 
@@ -32,7 +33,11 @@ class Prepared:
 def prepare(request: TrainRequest, reporter: Reporter) -> Prepared:
     """Read the data and choose the settings. Raises InputError."""
     panel, profile = _read_data(request, reporter)
-    return Prepared(request, panel, profile, plan_training(request, panel, profile))
+    plan = plan_training(request, panel, profile)
+    reporter.say(describe_data(profile, panel.freq))
+    if request.warm_start is None:
+        reporter.say(describe_settings(plan))
+    return Prepared(request, panel, profile, plan)
 
 
 def _read_data(request: TrainRequest, reporter: Reporter) -> tuple[Panel, Profile]:

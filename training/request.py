@@ -64,6 +64,9 @@ class Reporter(Protocol):
     def progress(self, stage: str, progress: Progress) -> None:
         """An epoch of a fit has ended."""
 
+    def say(self, text: str) -> None:
+        """What was found or chosen."""
+
     def note(self, text: str) -> None:
         """Something that the person who started the run should know."""
 
@@ -76,5 +79,7 @@ class Silent:
     def stage(self, name: str) -> None: ...
 
     def progress(self, stage: str, progress: Progress) -> None: ...
+
+    def say(self, text: str) -> None: ...
 
     def note(self, text: str) -> None: ...

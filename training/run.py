@@ -31,6 +31,7 @@ from training.quiet import quiet_libraries
 from training.request import Reporter, TrainRequest, TrainResult
 from training.settings import TrainingSettings
 from training.starting import Start, warm_start
+from training.summary import describe_settings
 from training.tracking import Run, tracked_run
 
 Guard = Callable[[], None]
@@ -51,6 +52,7 @@ def run_training(
         if request.warm_start is not None:
             start = warm_start(run.client, request, work)
             plan = plan_training(request, panel, profile, start.model)
+            reporter.say(describe_settings(plan))
         task = _Task(request, panel, profile, plan, start, work, run, reporter)
         made = _make(task)
         guard()

@@ -128,6 +128,9 @@ class TerminalReporter:
             self.tasks[stage] = self.bars.add_task(stage, total=progress.epochs, loss="")
         self.bars.update(self.tasks[stage], completed=progress.epoch, loss=f"loss {progress.loss:.4f}")
 
+    def say(self, text: str) -> None:
+        self.bars.console.print(text)
+
     def note(self, text: str) -> None:
         self.bars.console.print(f"note: {text}")
 

@@ -1,0 +1,49 @@
+"""What was found in the data and what was chosen for it, in a sentence each."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from forecaster.frequency import Frequency
+from training.profile import Profile
+from training.settings import TrainingSettings
+
+
+def describe_data(profile: Profile, freq: Frequency) -> str:
+    """How many series of what length, what is missing, and whether a season was found."""
+    lengths = f"{profile.longest:,}"
+    if profile.shortest < profile.longest:
+        lengths = f"{profile.shortest:,} to {lengths}"
+    parts = [f"{profile.series:,} series of {lengths} steps ({freq})"]
+    if profile.share_missing:
+        parts.append(f"{profile.share_missing:.1%} missing")
+    if profile.counts:
+        parts.append("counts")
+    elif profile.share_positive < 1:
+        parts.append(f"{profile.share_positive:.0%} above zero")
+    return f"data: {', '.join(parts)}; {_season(profile, freq)}"
+
+
+def _season(profile: Profile, freq: Frequency) -> str:
+    if freq.season == 1:
+        return "no season"
+    if profile.seasonal_skill is None:
+        return f"too short to tell whether there is a season of {freq.season}"
+    told = "more" if profile.seasonal_skill > 0 else "less"
+    return (
+        f"the last season ({freq.season} steps) tells {told} than the last value (skill {profile.seasonal_skill:.2f})"
+    )
+
+
+def describe_settings(plan: TrainingSettings) -> str:
+    """The networks, what they see, and how long they are fitted."""
+    network = plan.model.members[0]
+    cells = Counter(member.cell for member in plan.model.members)
+    named = " + ".join(f"{count} {cell}" if count > 1 else cell for cell, count in cells.items())
+    read = f"{network.context:,} steps in segments of {network.segment}"
+    scaled = f"{network.location}/{network.scale}"
+    transform = "" if plan.model.transform == "identity" else f" of the {plan.model.transform}"
+    return (
+        f"settings: {named}, width {network.width}, sees {read}, normalised by {scaled}{transform}; "
+        f"{plan.fit.steps:,} optimiser steps of {plan.fit.batch:,} windows; backtest at {plan.backtest.windows} origins"
+    )
