@@ -1,6 +1,7 @@
 """Accuracy with the defaults: train and forecast by the `forecaster` command, score by the published measures.
 
     python benchmarks/accuracy.py FOLDER --preset balanced best --seeds 5
+    python benchmarks/accuracy.py FOLDER --small 100 --seeds 3
     python benchmarks/accuracy.py FOLDER --long-horizon
     python benchmarks/accuracy.py FOLDER --peers --peers-python PEERS/bin/python
     python benchmarks/accuracy.py --table
@@ -40,6 +41,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--frequencies", nargs="*", choices=list(RULES), help="of M4; all that are there if not given")
     parser.add_argument("--preset", nargs="+", choices=list(PRESETS), default=["balanced"])
     parser.add_argument("--seeds", type=int, default=1, help="seeds 1 to this")
+    parser.add_argument("--small", type=int, help="only so many series of each frequency, others for each seed")
     parser.add_argument("--long-horizon", nargs="*", choices=list(SETS), help="all three sets when none is named")
     parser.add_argument("--horizons", nargs="+", type=int, default=list(HORIZONS), help="of the long-horizon sets")
     parser.add_argument("--peers", nargs="*", choices=[*IN_OUR_ENVIRONMENT, *NEURAL], help="all when none is named")
@@ -60,7 +62,8 @@ def main() -> int:
         results = Results(arguments.out)
         names = present(arguments.folder) if arguments.frequencies is None else arguments.frequencies
         sets = [M4Set.load(arguments.folder, name) for name in names]
-        own = itertools.chain(m4_tasks(arguments, sets), long_tasks(arguments))
+        m4 = small_tasks(arguments, sets) if arguments.small else m4_tasks(arguments, sets)
+        own = itertools.chain(m4, long_tasks(arguments))
         failed = perform(own, results, arguments.jobs)
         # Peers are given the times that ours took.
         failed = failed or perform(peer_tasks(arguments, sets, results), results, arguments.jobs)
@@ -74,6 +77,18 @@ def m4_tasks(arguments: argparse.Namespace, sets: list[M4Set]) -> Iterator[Task]
     for m4, preset, seed in itertools.product(sets, arguments.preset, range(1, arguments.seeds + 1)):
         key = Key("m4", m4.frequency, m4.rules.horizon, preset, seed)
         yield key, lambda m4=m4, preset=preset, seed=seed: m4_ours(m4, preset, seed)
+
+
+def small_tasks(arguments: argparse.Namespace, sets: list[M4Set]) -> Iterator[Task]:
+    """Ours and the statistical methods on a few series, drawn anew for each seed."""
+    for m4, seed in itertools.product(sets, range(1, arguments.seeds + 1)):
+        few = m4.sample(arguments.small, seed)
+        for preset in arguments.preset:
+            key = Key(f"m4-{arguments.small}", m4.frequency, m4.rules.horizon, preset, seed)
+            yield key, lambda few=few, preset=preset, seed=seed: m4_ours(few, preset, seed)
+        for model in IN_OUR_ENVIRONMENT:
+            key = Key(f"m4-{arguments.small}", m4.frequency, m4.rules.horizon, model, seed)
+            yield key, lambda few=few, model=model, seed=seed: m4_peer(few, model, seed, None, 0, 0)
 
 
 def long_tasks(arguments: argparse.Namespace) -> Iterator[Task]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from forecaster import metrics
 from forecaster.data.public import load_m4
@@ -64,6 +65,13 @@ class M4Set:
         if ids != test_ids or {len(truth) for truth in truths} != {RULES[frequency].horizon}:
             raise ValueError(f"the test part of M4 {frequency} does not go with its training part")
         return cls(frequency, train, ids, histories, np.array(truths))
+
+    def sample(self, number: int, seed: int) -> M4Set:
+        """`number` of its series, drawn at random; all of them where it has no more."""
+        chosen = sorted(np.random.default_rng(seed).permutation(len(self.ids))[:number].tolist())
+        ids = [self.ids[row] for row in chosen]
+        train = self.train.filter(pc.is_in(self.train["unique_id"].cast(pa.string()), pa.array(ids)))
+        return M4Set(self.frequency, train, ids, [self.histories[row] for row in chosen], self.truth[chosen])
 
     def scores(self, forecast: pa.Table) -> dict[str, float]:
         """Means over the series: smape, mase, owa; wql, msis and coverage where the forecast has their columns.

@@ -16,7 +16,10 @@ _LIBRARIES = ("torch", "pytorch-lightning", "numpy", "statsforecast")
 
 @dataclass(frozen=True, order=True)
 class Key:
-    """What a result is of. suite: `m4` or `long`; model: a preset of ours or a peer."""
+    """What a result is of.
+
+    suite: `m4`, `m4-100` (so many series drawn from it) or `long`; model: a preset of ours or a peer
+    """
 
     suite: str
     data: str

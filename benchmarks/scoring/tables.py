@@ -49,7 +49,7 @@ def write(folder: Path, document: Path) -> None:
     results, machines = read_all(list(folder.glob("accuracy-*.json")))
     # A trial with a few steps says nothing of accuracy.
     results = {key: result for key, result in results.items() if key.model != "quick"}
-    parts = [_INTRODUCTION, *_m4(results), *_long(results), _machines(machines)]
+    parts = [_INTRODUCTION, *_m4(results), *_small(results), *_long(results), _machines(machines)]
     document.write_text("\n".join(parts))
 
 
@@ -70,6 +70,19 @@ def _m4(results: Measured) -> Iterable[str]:
             yield _row(model, len(seeds), *_figures(seeds, _COLUMNS["m4"]))
         for name, (smape, mase, owa, msis) in (_PUBLISHED.get(frequency, {}) if series == rules.of else {}).items():
             yield _row(f"{name}, published", "", f"{owa:.3f}", f"{smape:.3f}", f"{mase:.3f}", "", f"{msis:.2f}", "", "")
+        yield ""
+
+
+def _small(results: Measured) -> Iterable[str]:
+    sizes = sorted({int(key.suite[3:]) for key in results if key.suite.startswith("m4-")})
+    for size in sizes:
+        yield f"## {size} series of M4\n"
+        yield f"Trained on {size} series alone, other ones for each seed, and scored on their test parts.\n"
+        yield _head("", "", "seeds", *(_TITLES[name] for name in _COLUMNS["m4"]))
+        for frequency in RULES:
+            found = {key: one for key, one in results.items() if (key.suite, key.data) == (f"m4-{size}", frequency)}
+            for model, seeds in _by_model(found):
+                yield _row(frequency, model, len(seeds), *_figures(seeds, _COLUMNS["m4"]))
         yield ""
 
 

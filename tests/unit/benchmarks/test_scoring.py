@@ -69,6 +69,21 @@ def test_a_forecast_that_lacks_a_step_is_not_scored() -> None:
         m4.scores(whole.slice(1))
 
 
+def test_a_sample_is_of_whole_series_and_the_same_for_the_same_seed() -> None:
+    names, histories = [f"Y{i}" for i in range(9)], [np.arange(10.0) + i for i in range(9)]
+    train = pa.table(
+        {"unique_id": np.repeat(names, 10), "ds": np.tile(np.arange(1, 11), 9), "y": np.concatenate(histories)}
+    )
+    m4 = M4Set("Yearly", train, names, histories, np.arange(54.0).reshape(9, 6))
+    few, same, others = m4.sample(4, 1), m4.sample(4, 1), m4.sample(4, 2)
+    assert few.ids == same.ids != others.ids
+    assert sorted(few.ids) == few.ids
+    assert few.train["unique_id"].to_pylist() == [name for name in few.ids for _ in range(10)]
+    for row, name in enumerate(few.ids):
+        assert few.histories[row][0] == few.truth[row, 0] / 6 == int(name[1:])
+    assert m4.sample(100, 1).ids == names
+
+
 def test_long_horizon_parts_are_the_published_ones() -> None:
     assert split(17420, SETS["ETTh1"].ends) == (8640, 11520, 14400)
     assert split(52696, SETS["Weather"].ends) == (36887, 52696 - 10539, 52696)
@@ -118,11 +133,13 @@ def test_the_table_tells_mean_and_spread_of_the_seeds_and_leaves_trials_out(tmp_
     new.add(key("balanced", 2), {**MEASURED, "owa": 0.43, "series": 414})
     new.add(key("neuralforecast-gru", 1), {"smape": 20.0, "mase": 3.0, "owa": 1.2, "seconds": 100.0, "series": 414})
     new.add(key("quick", 1), {**MEASURED, "series": 414})
+    new.add(Key("m4-100", "Hourly", 48, "balanced", 1), {**MEASURED, "owa": 0.5, "series": 100})
     new.add(Key("long", "ETTh1", 96, "balanced", 1), {"mse": 0.37, "mae": 0.4, "seconds": 60.0})
     write(tmp_path, tmp_path / "accuracy.md")
     lines = (tmp_path / "accuracy.md").read_text().splitlines()
     balanced = next(line for line in lines if line.startswith("| balanced"))
     assert balanced.startswith("| balanced | 2 | 0.420 ± 0.014 | 9.000 ± 0.000 | 0.800 ± 0.000 |")
     assert "| neuralforecast-gru | 1 | 1.200 | 20.000 | 3.000 |  |  |  | 100 |" in lines
+    assert "| Hourly | balanced | 1 | 0.500 | 9.000 | 0.800 | 0.0200 | 6.40 | 0.950 | 100 |" in lines
     assert "| ETTh1 | 96 | balanced | 1 | 0.370 | 0.400 | 60 | 0.351 |" in lines
     assert not any("quick" in line for line in lines)
