@@ -129,10 +129,10 @@ class TerminalReporter:
         self.bars.update(self.tasks[stage], completed=progress.epoch, loss=f"loss {progress.loss:.4f}")
 
     def say(self, text: str) -> None:
-        self.bars.console.print(text)
+        self.bars.console.print(text, markup=False, soft_wrap=True)
 
     def note(self, text: str) -> None:
-        self.bars.console.print(f"note: {text}")
+        self.bars.console.print(f"note: {text}", markup=False, soft_wrap=True)
 
 
 def _show(result: dict[str, Any]) -> None:
