@@ -9,6 +9,7 @@ from forecaster import metrics
 from forecaster.panel import Panel
 
 _SAMPLE = 1000  # series whose season is looked at
+_FARTHEST = 1000  # steps of a longer horizon that are looked at
 _FEWEST_ORIGINS, _WINDOWS = 3, 400  # at which it is looked at: of each series, and of all together
 
 
@@ -73,19 +74,21 @@ def _seasonal_skill(panel: Panel, horizon: int) -> float | None:
     """Whether the last season tells more of what comes than the last value does, on origins before the held-out end."""
     if panel.freq.season == 1:
         return None
+    values, season = panel.values, panel.freq.season
     chosen = np.random.default_rng(0).permutation(panel.n_series)[:_SAMPLE]
-    sample = panel.select(np.sort(chosen))
-    origins = max(_FEWEST_ORIGINS, -(-_WINDOWS // sample.n_series))
-    begin, end = (np.tile(bound, origins) for bound in (sample.offsets[:-1], sample.offsets[1:]))
+    origins = max(_FEWEST_ORIGINS, -(-_WINDOWS // len(chosen)))
+    begin, end = (np.tile(bound[chosen], origins) for bound in (panel.offsets[:-1], panel.offsets[1:]))
     horizons_back = np.arange(2, 2 + origins)  # the last horizon is left to the backtest
-    origin = end - np.repeat(horizons_back, sample.n_series) * horizon
-    scale = np.tile(metrics.seasonal_errors(sample, 1), origins)
-    usable = (origin - begin > panel.freq.season) & (scale > 0)
+    origin = end - np.repeat(horizons_back, len(chosen)) * horizon
+    scale = np.tile(metrics.seasonal_errors(panel, 1)[chosen], origins)
+    usable = (origin - begin > season) & (scale > 0)
     origin, scale = origin[usable], scale[usable]
-    steps = np.arange(horizon)
+    steps = np.arange(min(horizon, _FARTHEST))
     place = origin[:, None] + steps
     naive, seasonal = (
-        metrics.mean(metrics.mase(sample.values[place], sample.values[place - period * (steps // period + 1)], scale))
-        for period in (1, panel.freq.season)
+        metrics.mean(metrics.mase(values[place], values[place - period * (steps // period + 1)], scale))
+        for period in (1, season)
     )
-    return 1 - seasonal / naive if naive > 0 else None
+    if not (naive > 0 and np.isfinite(seasonal)):  # too short, too gappy, or constant
+        return None
+    return 1 - seasonal / naive

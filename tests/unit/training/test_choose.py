@@ -106,6 +106,10 @@ def test_the_profile_tells_whether_the_season_says_more_than_the_last_value() ->
     assert profile_panel(replace(waves, values=drift), 24).seasonal_skill < 0
     assert profile_panel(make_panel(n=4, length=30), 24).seasonal_skill is None
     assert profile_panel(replace(waves, freq=Frequency.parse("YS")), 6).seasonal_skill is None
+    flat = np.ones_like(waves.values)
+    assert profile_panel(replace(waves, values=flat), 24).seasonal_skill is None
+    alternate = np.where(np.arange(len(drift)) % 48 < 24, drift, np.nan)  # a day of every two: no pair a season apart
+    assert profile_panel(replace(waves, values=alternate), 24).seasonal_skill is None
 
 
 def test_presets_differ_in_effort() -> None:
