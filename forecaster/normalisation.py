@@ -23,18 +23,24 @@ def fill(
 ) -> Float[Tensor, "batch context"]:
     """Replace unobserved steps by the nearest earlier observed step of the same phase, else the nearest later one.
 
-    Doubling the reach at each round takes log2(L / period) rounds and only slices, so the graph can be exported.
+    Doubling the reach at each round takes log2(L / period) rounds of slices, so the graph can be exported.
     What no step of its phase can fill stays 0 (the window's location, after normalisation).
     """
-    filled, known = torch.where(observed, values, 0.0), observed
-    for direction in (1, -1):
-        reach = period
-        while reach < values.shape[1]:
-            near, near_known = _shift(filled, reach * direction), _shift(known, reach * direction)
-            filled = torch.where(known, filled, near)
-            known = known | near_known
-            reach *= 2
-    return filled
+    filled, known = _carry(torch.where(observed, values, 0.0), observed, period)
+    if period == 1:  # what is left lies before the first observed step
+        return torch.where(known, filled, _first_observed(filled, observed))
+    return _carry(filled, known, -period)[0]
+
+
+def _carry(values: Tensor, known: Tensor, period: int) -> tuple[Tensor, Tensor]:
+    """Known values to the unknown steps after them at whole periods (before them, if negative), the nearest first."""
+    reach = period
+    while abs(reach) < values.shape[1]:
+        near, near_known = _shift(values, reach), _shift(known, reach)
+        values = torch.where(known, values, near)
+        known = known | near_known
+        reach *= 2
+    return values, known
 
 
 def _shift(x: Tensor, steps: int) -> Tensor:
@@ -50,8 +56,20 @@ def locate(
     if how == "mean":
         return mean_observed(values, observed)
     if how == "last":
-        return fill(values, observed, 1)[:, -1:]
+        return _last_observed(values, observed)
     return torch.zeros_like(values[:, :1])
+
+
+def _last_observed(values: Tensor, observed: Tensor) -> Float[Tensor, "batch 1"]:
+    """The last observed value of each window; the first value, which is 0, where nothing is observed."""
+    steps = torch.arange(values.shape[1], device=values.device)
+    return values.gather(1, (steps * observed).amax(1, keepdim=True))
+
+
+def _first_observed(values: Tensor, observed: Tensor) -> Float[Tensor, "batch 1"]:
+    """The first observed value of each window; the last value where nothing is observed."""
+    from_end = torch.arange(values.shape[1] - 1, -1, -1, device=values.device)
+    return values.gather(1, values.shape[1] - 1 - (from_end * observed).amax(1, keepdim=True))
 
 
 def spread(
