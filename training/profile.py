@@ -30,7 +30,7 @@ class Profile(BaseModel):
     smallest: float
     largest: float
     seasonal_skill: float | None
-    """1 − error of the seasonal naive method / error of the naive one; None where no series is long enough to tell."""
+    """1 − error of the seasonal naive method / error of the naive one; None where too little is known to tell."""
     first: str
     last: str
 

@@ -28,7 +28,7 @@ def _season(profile: Profile, freq: Frequency) -> str:
     if freq.season == 1:
         return "no season"
     if profile.seasonal_skill is None:
-        return f"too short to tell whether there is a season of {freq.season}"
+        return f"no telling whether there is a season of {freq.season}"
     told = "more" if profile.seasonal_skill > 0 else "less"
     return (
         f"the last season ({freq.season} steps) tells {told} than the last value (skill {profile.seasonal_skill:.2f})"

@@ -31,7 +31,7 @@ def test_the_data_is_described_in_a_sentence() -> None:
         ({"smallest": 0.0, "share_whole": 1.0}, ", counts;"),
         ({"share_positive": 0.25}, ", 25% above zero;"),
         ({"seasonal_skill": -0.5}, "tells less than the last value (skill -0.50)"),
-        ({"seasonal_skill": None}, "too short to tell whether there is a season of 24"),
+        ({"seasonal_skill": None}, "no telling whether there is a season of 24"),
     ],
 )
 def test_what_is_special_about_the_data_is_told(changes: dict[str, object], told: str) -> None:
