@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from mlflow import MlflowClient
 from forecaster.artifact import save_artifact
 from forecaster.predictor import Predictor
 from forecaster.store.registry import promote
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 
@@ -95,9 +95,3 @@ def mlflow(mlflow_server: MlflowServer) -> Iterator[MlflowServer]:
     """The server, with an empty registry."""
     yield mlflow_server
     mlflow_server.forget_models()
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

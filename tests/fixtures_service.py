@@ -18,8 +18,8 @@ from service.app import create_app
 from service.cache import ModelCache, Serving
 from service.registry import Version
 from service.settings import ServiceSettings
-from tests.fixtures_mlflow import free_port
 from tests.fixtures_models import make_predictor
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 Serve = Callable[..., httpx.Client]

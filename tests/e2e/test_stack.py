@@ -8,7 +8,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -88,13 +88,6 @@ class Stack:
     def served(self, model: str = "shops") -> int | None:
         found = self.client.get("/healthz/ready").json()["models"]
         return next((entry["version"] for entry in found if entry["name"] == model), None)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def shops(n: int = 20, length: int = 500, seed: int = 0) -> pd.DataFrame:
