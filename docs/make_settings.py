@@ -20,8 +20,8 @@ _HEAD = """# All settings
 This page is made by `python docs/make_settings.py` from the settings classes.
 
 Settings of a training are given by `--set NAME=VALUE`, by `--config FILE.yaml`, or as `settings` of a training job.
-`forecaster train` chooses what depends on the data (context, segment, season, lags, highway, width, location, scale,
-transform, steps, batch, truncation, the backtest's origins; see [model.md](model.md)); otherwise the defaults hold.
+`forecaster train` chooses what depends on the data (context, segment, season, lags, highway, width, scale, transform,
+steps, batch, truncation, the backtest's origins; see [model.md](model.md)); otherwise the defaults hold.
 """
 _GROUPS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("The network (all members)", "network.", NetworkSettings),

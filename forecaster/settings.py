@@ -71,8 +71,8 @@ class NetworkSettings(Settings):
     forget_bias: float = 1.0
     """Bias of an LSTM's forget gate at the start: above zero, it remembers at first."""
 
-    location: Location = "mean"
-    """What is subtracted from a window: its mean (seasonal data), its last value (drifting data), or nothing."""
+    location: Location = "last"
+    """What is subtracted from a window: its last observed value, its mean, or nothing."""
 
     scale: Scale = "std"
     """What a window is divided by: its standard deviation, its mean absolute one-step change, its mean size, or 1.4826

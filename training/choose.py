@@ -67,13 +67,14 @@ def choose_settings(profile: Profile, freq: Frequency, horizon: int, preset: Pre
     """Working settings for a panel; nothing is tuned by hand for one data set."""
     shape = _shape(freq)
     network = _network(shape, freq, horizon, profile, preset)
+    drifting = network.scale == "change"
     positive = profile.share_positive >= _POSITIVE
     fit = FitSettings(
         steps=_steps(shape, preset, network.season > 1, profile),
         batch=shape.batch,
         percentage_weight=0.5 if positive else 0.0,
-        shortest_target=1 if network.location == "last" else min(horizon, freq.season),
-        recency=_RECENCY if network.location == "last" else 0.0,
+        shortest_target=1 if drifting else min(horizon, freq.season),
+        recency=_RECENCY if drifting else 0.0,
         # Cut windows teach young series; where nothing is seasonal, a short window says as much as a long one.
         truncate=0.5 if freq.season > 1 and profile.shortest < network.context + horizon else 0.0,
         seed=seed,
@@ -141,7 +142,6 @@ def _network(shape: _Shape, freq: Frequency, horizon: int, profile: Profile, pre
         highway=min(context, 168 if freq.season == 24 else max(lags, default=1)),
         width=width,
         dropout=shape.dropout,
-        location="mean" if seasonal and calm else "last",
         scale="std" if seasonal and calm else "change",
     )
 

@@ -90,11 +90,17 @@ def test_a_small_panel_is_not_learnt_by_heart(freq: str, fewest: int) -> None:
     assert steps[-1] == choose(freq, 6).fit.steps
 
 
+def test_late_windows_are_drawn_more_often_where_levels_drift() -> None:
+    assert choose("W").fit.recency > choose("h").fit.recency == 0
+    assert choose("h", seasonal_skill=-0.5).fit.recency > 0
+    assert choose("W").fit.shortest_target < choose("h").fit.shortest_target
+
+
 @pytest.mark.parametrize("freq", ["W", "h"])
 def test_nothing_is_made_of_a_season_that_tells_less_than_the_last_value(freq: str) -> None:
     walk, wave = choose(freq, seasonal_skill=-0.5), choose(freq, seasonal_skill=0.5)
     assert walk.model.season == wave.model.season > 1  # what errors are scaled by stays comparable
-    assert (walk.model.members[0].season, walk.model.members[0].location) == (1, "last")
+    assert (walk.model.members[0].season, walk.model.members[0].scale) == (1, "change")
     assert wave.model.members[0].season == wave.model.season
     assert choose(freq, seasonal_skill=None).model == wave.model
 
