@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from forecaster.errors import InputError
 from forecaster.forecast import Forecast, check_levels, interpolate, level_probabilities, mean_of_quantiles
 from forecaster.frequency import Frequency, IntArray
+from forecaster.graph import Graph
 from forecaster.network import ForecastNetwork
 from forecaster.panel import FloatArray, Panel
 from forecaster.paths import ROLLED_PATHS, roll_paths, roll_quantiles
@@ -24,6 +25,7 @@ from forecaster.windows import Context, gather_context
 LONGEST_HORIZON = 10_000
 MOST_PATHS = 1_000
 _CHUNK = 1024  # windows in one pass: enough to fill the matrix products, small enough for any memory
+_GRAPH_WINDOWS = 64  # beyond, matrix products are most of the work, and torch's are as fast
 _FEW = 3
 _LAST_DAY = np.datetime64("9999-12-31", "us")
 
@@ -63,9 +65,11 @@ class ModelInfo(BaseModel):
 class Predictor:
     """Forecasts with one model. Changes nothing of itself, so any number of threads may share it."""
 
-    def __init__(self, network: ForecastNetwork, info: ModelInfo) -> None:
+    def __init__(self, network: ForecastNetwork, info: ModelInfo, graph: Graph | None = None) -> None:
+        """graph: the same network, for few windows at once on the CPU"""
         self.network = network.eval()
         self.info = info
+        self.graph = graph
         self.freq = Frequency.parse(info.freq, info.season)
 
     def predict(
@@ -118,7 +122,10 @@ class Predictor:
         forecasts = np.empty((len(begin), horizon, len(self.info.quantiles)), np.float32)
         rolled = horizon > self.info.horizon
         for rows, context in self._contexts(values, begin, origin, _CHUNK // ROLLED_PATHS if rolled else _CHUNK):
-            grid = roll_quantiles(self.network, context, horizon)
+            if self.graph is not None and not rolled and len(context.values) <= _GRAPH_WINDOWS:
+                grid = self.graph(*context)[:, :horizon]
+            else:
+                grid = roll_quantiles(self.network, context, horizon)
             forecasts[rows] = grid[: len(forecasts[rows])].cpu().numpy()
         return forecasts
 

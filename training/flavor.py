@@ -15,7 +15,7 @@ from mlflow.types.schema import AnyType, ColSpec, ParamSchema, ParamSpec, Schema
 
 from forecaster.panel import Panel
 
-_REQUIREMENTS = ("torch", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "jaxtyping", "fsspec")
+_REQUIREMENTS = ("torch", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "onnxruntime", "jaxtyping", "fsspec")
 _EXAMPLE_STEPS = 48
 
 

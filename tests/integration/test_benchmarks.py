@@ -29,6 +29,14 @@ def test_training_speed_is_measured_against_the_bare_loop(tmp_path: Path) -> Non
     assert document["versions"]["ours"]["threads"] == 1
 
 
+def test_engines_are_compared_on_the_same_windows() -> None:
+    printed = run("engines.py", "--windows", 1, 3, "--turns", 2, "--calls", 3, "--json").stdout
+    one, three = json.loads(printed)
+    assert (one["windows"], three["windows"]) == (1, 3)
+    assert 0 < one["lowest_ratio"] <= one["ratio"] <= one["highest_ratio"]
+    assert one["largest_difference"] < 1e-3
+
+
 def test_training_needs_no_tracking_server() -> None:
     forbid = "import sys; sys.modules['mlflow'] = None"
     modules = "training.fit, training.sampling, training.preparation, training.choose, speed.on_device"
