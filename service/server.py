@@ -11,11 +11,14 @@ from service.settings import ServiceSettings
 
 _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 _LARGE = 1 << 20
+# MLflow loads it wherever it is installed: 35 MB that no request has a use for. None stands for "not installed".
+_UNWANTED = "polars"
 
 
 def run(settings: ServiceSettings) -> None:
     """Serve until SIGTERM or SIGINT; requests in flight are then given `stop_seconds`."""
     prepare_environment()  # before the libraries that read it are imported
+    sys.modules.setdefault(_UNWANTED, None)  # type: ignore[arg-type]
     import uvicorn
 
     from service.app import create_app

@@ -12,9 +12,9 @@ import httpx
 import pytest
 from mlflow import MlflowClient
 
-from forecaster.artifact import save_artifact
 from forecaster.predictor import Predictor
 from forecaster.store.registry import promote
+from tests.fixtures_models import save_model
 from tests.ports import free_port
 from tests.waiting import wait_until
 
@@ -52,7 +52,7 @@ class MlflowServer:
         """A new version of a model, logged and registered as training does; gives its number."""
         self._saved += 1
         directory = self.folder / "saved" / str(self._saved)
-        save_artifact(directory, predictor)
+        save_model(directory, predictor)
         return self.register_files(name, directory, champion=champion)
 
     def register_files(self, name: str, directory: Path, *, champion: bool = False) -> int:

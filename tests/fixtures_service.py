@@ -12,13 +12,12 @@ import httpx
 import pytest
 import uvicorn
 
-from forecaster.artifact import save_artifact
 from forecaster.predictor import Predictor
 from service.app import create_app
 from service.cache import ModelCache, Serving
 from service.registry import Version
 from service.settings import ServiceSettings
-from tests.fixtures_models import make_predictor
+from tests.fixtures_models import make_predictor, save_model
 from tests.ports import free_port
 from tests.waiting import wait_until
 
@@ -35,7 +34,7 @@ def service_settings(home: Path, **changes: Any) -> ServiceSettings:
 def keep_copy(home: Path, predictor: Predictor, version: int = 1, previous: Version | None = None) -> Version:
     """A local copy that is noted as served: what a service finds when it starts again."""
     kept = Version(predictor.info.name, version, f"{version:x}".ljust(32, "f"))
-    save_artifact(copy_of(home, kept), predictor)
+    save_model(copy_of(home, kept), predictor)
     ModelCache(home / "models").note(Serving(kept, previous))
     return kept
 

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from forecaster.artifact import save_artifact
 from forecaster.errors import ArtifactError, Unavailable
 from service.cache import Download, ModelCache, Serving
 from service.registry import Version
-from tests.fixtures_models import make_predictor
+from tests.fixtures_models import make_predictor, save_model
 
 FIRST, SECOND, THIRD = (Version("m", number, f"{number:x}".ljust(32, "0")) for number in (1, 2, 3))
 
@@ -24,7 +23,7 @@ def cache(tmp_path: Path) -> ModelCache:
 
 def deliver(seed: int = 0) -> Download:
     def download(version: Version, folder: Path) -> Path:
-        save_artifact(folder / "model", make_predictor(version.name, seed=seed))
+        save_model(folder / "model", make_predictor(version.name, seed=seed))
         return folder / "model"
 
     return download
