@@ -19,7 +19,7 @@ from forecaster.settings import ModelSettings
 _OPSET = 17
 _INPUTS, _OUTPUT = ("values", "observed"), "quantiles"
 _FUSED = ("rnn", "gru", "lstm")  # one node of the graph, whatever the number of segments
-_MOST_ROUNDS = 64  # of a loop written out in the graph: beyond, writing and loading it take minutes
+_MOST_ROUNDS = 64  # of a loop written out in the graph, which takes the longer to write and load
 _QUIET = 3  # errors alone are logged
 
 
@@ -28,7 +28,7 @@ class Graph:
 
     def __init__(self, path: Path) -> None:
         """Raises ArtifactError when the file is no such graph."""
-        import onnxruntime  # takes 45 MB, for which a training has no use before its end
+        import onnxruntime  # takes memory for which a training has no use before its end
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # requests run side by side instead
@@ -64,13 +64,16 @@ def export_graph(network: ForecastNetwork, path: Path) -> None:
     """Write the graph of a network that is on the CPU, for any number of windows."""
     windows = torch.linspace(1, 2, 2 * network.settings.context).reshape(2, -1)
     axes = {name: {0: "batch"} for name in (*_INPUTS, _OUTPUT)}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations; each load compares with the golden forecast
+    # With gradients, a long GRU would take the path of `scan`, whose result the exporter takes for a constant.
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # the exporter's own deprecations; each load compares the graph with the network
         torch.onnx.export(
             network.eval(),
             (windows, torch.ones_like(windows, dtype=torch.bool)),
             str(path),
-            dynamo=False,  # the newer exporter takes 14 to 37 s, and unrolls the recurrent cell
+            dynamo=False,  # the newer exporter takes many seconds; this one writes a recurrent layer as one node
             dynamic_axes=axes,
             opset_version=_OPSET,
             input_names=list(_INPUTS),

@@ -72,7 +72,7 @@ def edit_config(model: Path, **changes: object) -> None:
         (lambda model: (model / "weights.safetensors").write_bytes(b"torn"), "weights"),
         (damage_weights, r"golden|no forecast"),
         (lambda model: (model / "graph.onnx").write_bytes(b"torn"), "graph"),
-        (exchange_graph, "golden"),
+        (exchange_graph, "graph.onnx misses the forecast"),
         (lambda model: (model / "golden.json").unlink(), "golden"),
         (lambda model: (model / "golden.json").write_text('{"values": 1}'), "golden"),
         (lambda model: (model / "config.json").write_text("{"), "config"),
