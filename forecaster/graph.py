@@ -66,9 +66,7 @@ def export_graph(network: ForecastNetwork, path: Path) -> None:
     axes = {name: {0: "batch"} for name in (*_INPUTS, _OUTPUT)}
     # With gradients, a long GRU would take the path of `scan`, whose result the exporter takes for a constant.
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # the exporter's own deprecations; each load compares the graph with the network
+        warnings.simplefilter("ignore")  # the exporter's deprecations; each load compares graph and network
         torch.onnx.export(
             network.eval(),
             (windows, torch.ones_like(windows, dtype=torch.bool)),
