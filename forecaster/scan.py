@@ -21,9 +21,10 @@ _BLOCK = 2**17  # numbers of a block's gates: about the second-level cache of a 
 
 
 def pays(layers: nn.Module, inputs: Tensor) -> bool:
-    """Whether `scan` is the faster way to train `layers` on [B, S, I] inputs."""
-    trained = torch.is_grad_enabled() and inputs.device.type == "cpu" and inputs.shape[1] >= _SHORTEST
-    return trained and isinstance(layers, nn.GRU) and layers.num_layers == 1
+    """Whether `scan` is the faster way to train `layers` on [B, S, I] inputs; it keeps to full precision."""
+    trained = torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
+    long = inputs.device.type == "cpu" and inputs.shape[1] >= _SHORTEST
+    return trained and long and isinstance(layers, nn.GRU) and layers.num_layers == 1
 
 
 def scan(layers: nn.GRU, embed: nn.Linear, inputs: Tensor) -> tuple[Tensor, Tensor]:

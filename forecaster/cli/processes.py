@@ -43,6 +43,7 @@ class Processes:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._programs: dict[str, tuple[Program, float]] = {}
         self._early_ends: dict[str, int] = {}
+        self._due: dict[str, float] = {}
 
     def __enter__(self) -> Processes:
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -101,14 +102,18 @@ class Processes:
             time.sleep(_WATCH_SECONDS)
 
     def _revive(self, name: str, tell: Callable[[str], None]) -> None:
+        """Start what has ended, after a pause in which the others are still watched over."""
         program, began = self._programs[name]
-        early = time.monotonic() - began < _SHORTEST_LIFE_SECONDS
-        self._early_ends[name] = self._early_ends.get(name, 0) + 1 if early else 0
-        if self._early_ends[name] > _MOST_EARLY_ENDS:
-            raise Unavailable(self._ending(name))
-        tell(f"{self._ending(name)}; starting it again")
-        time.sleep(self._early_ends[name])  # longer each time, for what it needs to come back
-        self.start(program)
+        now = time.monotonic()
+        if name not in self._due:
+            self._early_ends[name] = self._early_ends.get(name, 0) + 1 if now - began < _SHORTEST_LIFE_SECONDS else 0
+            if self._early_ends[name] > _MOST_EARLY_ENDS:
+                raise Unavailable(self._ending(name))
+            tell(f"{self._ending(name)}; starting it again")
+            self._due[name] = now + self._early_ends[name]  # longer each time, for what it needs to come back
+        if now >= self._due[name]:
+            del self._due[name]
+            self.start(program)
 
     def _ending(self, name: str) -> str:
         return f"{name} ended with code {self._running[name].returncode} (log: {self.logs / f'{name}.log'})"
