@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from forecaster.settings import ModelSettings, NetworkSettings
+from forecaster.settings import ModelSettings, NetworkSettings, RowSettings
 from forecaster.store.settings import StoreSettings
 from service.settings import ServiceSettings
 from training.settings import BacktestSettings, FitSettings
@@ -26,6 +26,7 @@ steps, batch, truncation, the backtest's origins; see [model.md](model.md)); oth
 _GROUPS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("The network (all members)", "network.", NetworkSettings),
     ("The model", "model.", ModelSettings),
+    ("The rows of the data (`--duplicates`, `--resample`)", "model.rows.", RowSettings),
     ("The fit", "fit.", FitSettings),
     ("The backtest", "backtest.", BacktestSettings),
 )
@@ -35,11 +36,17 @@ def page() -> str:
     """The whole page."""
     parts = [_HEAD]
     for title, prefix, settings in _GROUPS:
-        rows = [(f"`{prefix}{name}`", _default(field), _text(field)) for name, field in settings.model_fields.items()]
+        fields = {name: field for name, field in settings.model_fields.items() if not _is_group(field)}
+        rows = [(f"`{prefix}{name}`", _default(field), _text(field)) for name, field in fields.items()]
         parts.append(f"## {title}\n\n{_table('setting', rows)}")
     parts.append("## Store and service\n\nFrom the environment, or a `.env` file in the working directory.\n")
     parts.append(_table("variable", [_variable(name, field) for name, field in _service_fields().items()]))
     return "\n".join(parts)
+
+
+def _is_group(field: Any) -> bool:
+    """Whether these are settings that have a table of their own."""
+    return isinstance(field.default, BaseModel)
 
 
 def _service_fields() -> dict[str, Any]:

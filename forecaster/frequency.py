@@ -30,6 +30,7 @@ _MONTHS = {"ME": 1, "MS": 1, "QE": 3, "QS": 3, "YE": 12, "YS": 12}
 _DAY_US = 86_400_000_000
 _LONGEST_SEASON = 1440
 LARGEST_SEASON = 10_080  # that may be asked for: a week of minutes
+_THURSDAY = 3  # counted from Monday
 _MONTH_END = 0  # the day of month that stands for "the last"
 
 
@@ -41,12 +42,16 @@ class Frequency:
     kind: `tick` (a fixed duration), `month` (calendar months) or `business` (Monday to Friday)
     step: microseconds for a tick, months for a month, 1 for business
     season: steps in the dominant season; 1 when there is none
+    anchor: phase of the timestamp that names a step: Thursday's for W-THU, February's for QS-FEB
+    named_by_end: whether that is the step's last day (W, ME, QE, YE), not its beginning
     """
 
     name: str
     kind: Kind
     step: int
     season: int
+    anchor: int = 0
+    named_by_end: bool = False
 
     @classmethod
     def parse(cls, text: str, season: int | None = None) -> Frequency:
@@ -83,6 +88,26 @@ class Frequency:
         last_day = (months + 1).astype("datetime64[D]") - 1
         day = np.where(days == last_day, _MONTH_END, day)
         return ordinal, offset_in_step * 32 + day
+
+    def containing(self, ds: npt.NDArray[Any]) -> IntArray:
+        """Ordinals of the steps of phase `anchor` that timestamps (or integer steps) fall in.
+
+        A step reaches from its beginning to the next one's; a weekend is part of the Friday before it.
+        """
+        if np.issubdtype(ds.dtype, np.integer):
+            return ds.astype(np.int64)
+        micros = ds.astype("datetime64[us]")
+        days = micros.astype("datetime64[D]")
+        if self.kind == "business":
+            friday = np.busday_offset(days, 0, roll="backward")
+            return np.busday_count("1970-01-01", friday).astype(np.int64)
+        if self.kind == "month":
+            place = days.astype("datetime64[M]").astype(np.int64) - self.anchor // 32
+        elif self.named_by_end:
+            place = days.astype(np.int64) * _DAY_US - self.anchor
+        else:
+            place = micros.astype(np.int64) - self.anchor
+        return -(-place // self.step) if self.named_by_end else place // self.step
 
     def from_grid(self, ordinal: IntArray, phase: IntArray, *, integer: bool) -> npt.NDArray[Any]:
         """The inverse of `to_grid`; the arguments broadcast. Gives int64 steps or datetime64[us]."""
@@ -127,13 +152,17 @@ def _from_offset(name: str, code: str, offset: Any, season: int | None) -> Frequ
     count = int(offset.n)
     if code in _MONTHS:
         months = _MONTHS[code] * count
-        return Frequency(name, "month", months, season or max(1, 12 // months))
+        ends = code.endswith("E")
+        first = getattr(offset, "startingMonth", getattr(offset, "month", 1)) - 1
+        anchor = first % months * 32 + (_MONTH_END if ends else 1)
+        return Frequency(name, "month", months, season or max(1, 12 // months), anchor, ends)
     if code == "B":
         if count != 1:
             raise _unknown(name)
         return Frequency(name, "business", 1, season or 5)
     if code == "W":
-        return Frequency(name, "tick", 7 * count * _DAY_US, season or max(1, round(52 / count)))
+        anchor = (offset.weekday - _THURSDAY) % 7 * _DAY_US  # weeks are counted from Thursday, 1 January 1970
+        return Frequency(name, "tick", 7 * count * _DAY_US, season or max(1, round(52 / count)), anchor, True)
     if not hasattr(offset, "nanos"):
         raise _unknown(name)
     step = int(offset.nanos) // 1000

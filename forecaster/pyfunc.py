@@ -29,7 +29,7 @@ class PyFuncForecaster:
         asked = params or {}
         horizon = asked.get("horizon")
         forecast = self.predictor.predict(
-            read_panel(model_input, self.predictor.freq),
+            read_panel(model_input, self.predictor.freq, self.predictor.info.settings.rows),
             horizon=None if horizon is None or int(horizon) == 0 else int(horizon),
             levels=[float(level) for level in asked.get("level") or ()],
             quantiles=[float(quantile) for quantile in asked.get("quantile") or ()],

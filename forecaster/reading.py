@@ -7,7 +7,7 @@ is an unobserved value.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -17,30 +17,34 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from forecaster.columns import LARGEST_STEP, decode, numbers, parse_timestamps, to_float32, wall_clock
+from forecaster.combining import RepeatedRow, gathering
 from forecaster.errors import InputError
 from forecaster.frequency import Frequency, IntArray
 from forecaster.panel import FloatArray, Panel
+from forecaster.settings import RowSettings
 from forecaster.sources import COLUMNS, Source, open_source
 
+_WHOLE_STEP = 0.5  # of a series' usual rows in a step: with fewer its last one may not be over
 _EMPTY_GRID_FACTOR = 50  # a grid with this many times more steps than rows is a wrong `freq`, not gaps
 
 
-def read_panel(source: Any, freq: str | Frequency) -> Panel:
+def read_panel(source: Any, freq: str | Frequency, rows: RowSettings | None = None) -> Panel:
     """Read long-format data (`unique_id, ds, y`) into a panel.
 
     source: a path or fsspec URL (`.parquet`, `.csv`, `.csv.gz`, `.arrow`), a pyarrow Table, a pandas or polars
         frame, or a list of records
     freq: one step of `ds`
+    rows: how rows become steps; one row for each step if None
     Raises InputError naming the series, the column and the mend.
     """
     frequency = freq if isinstance(freq, Frequency) else Frequency.parse(freq)
     opened = open_source(source)
-    layout = _Layout(frequency)
+    layout = _Layout(frequency, rows or RowSettings())
     for batch in opened.batches():
         layout.add(*decode(batch))
     if not layout.rows:
         raise InputError("the data holds no rows", mend="give at least one row of unique_id, ds, y")
-    values, offsets = _place(opened, layout)
+    values, offsets, notes = _place(opened, layout)
     return Panel(
         layout.ids(),
         values,
@@ -50,7 +54,7 @@ def read_panel(source: Any, freq: str | Frequency) -> Panel:
         frequency,
         layout.integer,
         layout.zone,
-        _notes(opened),
+        _unused(opened) + notes,
     )
 
 
@@ -109,8 +113,8 @@ def _parse_starts(ids: Sequence[str], starts: Sequence[Any]) -> tuple[npt.NDArra
 class _Layout:
     """First pass: which series there are, and where each begins and ends on the grid."""
 
-    def __init__(self, freq: Frequency) -> None:
-        self.freq = freq
+    def __init__(self, freq: Frequency, rules: RowSettings) -> None:
+        self.freq, self.rules = freq, rules
         self.index: dict[Any, int] = {}
         self.first: IntArray = np.zeros(0, np.int64)
         self.last: IntArray = np.zeros(0, np.int64)
@@ -127,8 +131,7 @@ class _Layout:
     def add(self, codes: pa.DictionaryArray, ds: npt.NDArray[Any], zone: str | None) -> None:
         series = self.number(codes)
         self._check_kind(ds, zone)
-        ds = wall_clock(ds, zone, self.freq)
-        ordinal, phase = self.freq.to_grid(ds)
+        ordinal, phase = self.grid(ds, zone)
         grow = len(self.index) - len(self.first)
         self.first = np.concatenate([self.first, np.full(grow, np.iinfo(np.int64).max)])
         self.last = np.concatenate([self.last, np.full(grow, np.iinfo(np.int64).min)])
@@ -139,6 +142,14 @@ class _Layout:
         self.phase[series[fresh]] = phase[fresh]
         self._check_phase(series, phase, ds)
         self.rows += len(series)
+
+    def grid(self, ds: npt.NDArray[Any], zone: str | None) -> tuple[IntArray, IntArray]:
+        """Ordinals and phases of a batch's timestamps."""
+        local = wall_clock(ds, zone, self.freq)
+        if self.rules.resample is None:
+            return self.freq.to_grid(local)
+        ordinal = self.freq.containing(local)
+        return ordinal, np.full_like(ordinal, 0 if np.issubdtype(ds.dtype, np.integer) else self.freq.anchor)
 
     def number(self, codes: pa.DictionaryArray) -> IntArray:
         """Series numbers of a batch's rows; new names get the next number."""
@@ -170,12 +181,12 @@ class _Layout:
                 f"{ds[row]} does not lie on the {self.freq} grid of the series",
                 series=self.name(int(series[row])),
                 field="ds",
-                mend="check the frequency, or move the timestamp to the grid",
+                mend="check the frequency, move the timestamp to the grid, or resample (sum, mean or last)",
             )
 
 
-def _place(opened: Source, layout: _Layout) -> tuple[FloatArray, IntArray]:
-    """Second pass: every value to its place in the flat array."""
+def _place(opened: Source, layout: _Layout) -> tuple[FloatArray, IntArray, tuple[str, ...]]:
+    """Second pass: every value to its place in the flat array; and what was done to rows on the way."""
     lengths = layout.last - layout.first + 1
     total = int(lengths.sum())
     if total > _EMPTY_GRID_FACTOR * layout.rows + 10_000:
@@ -187,43 +198,48 @@ def _place(opened: Source, layout: _Layout) -> tuple[FloatArray, IntArray]:
             mend="give the frequency that the timestamps really have",
         )
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    values = np.full(total, np.nan, np.float32)
-    filled = np.zeros(total, bool)
+    steps = gathering(layout.rules.combine, total)
+    told = np.zeros(total, np.int32) if layout.rules.combine else None
     for batch in opened.batches():
         codes, ds, zone = decode(batch)
         series = layout.number(codes)
-        ordinal, _ = layout.freq.to_grid(wall_clock(ds, zone, layout.freq))
+        ordinal, _ = layout.grid(ds, zone)
         place = offsets[series] + ordinal - layout.first[series]
-        _check_duplicates(place, filled, series, ds, layout)
-        filled[place] = True
-        values[place] = numbers(batch, partial(_name_of_row, layout, series))
-    return values, offsets
+        try:
+            steps.add(place, numbers(batch, partial(_name_of_row, layout, series)), ds.view(np.int64))
+        except RepeatedRow as error:
+            raise InputError(
+                f"{ds[error.row]} occurs more than once",
+                series=layout.name(int(series[error.row])),
+                field="ds",
+                mend="keep one row for each unique_id and ds, or say what several give (duplicates: sum, mean or last)",
+            ) from error
+        if told is not None:
+            np.add.at(told, place, 1)
+    return steps.values(), offsets, () if told is None else tuple(_combined(told, offsets, layout))
+
+
+def _combined(rows: npt.NDArray[np.int32], offsets: IntArray, layout: _Layout) -> Iterator[str]:
+    """What was done to the rows of steps. rows: [T] of each step"""
+    filled = int(np.count_nonzero(rows))
+    if layout.rows > filled:
+        word = {"last": "last value"}.get(str(layout.rules.combine), layout.rules.combine)
+        yield f"{layout.rows} rows were combined into {filled} steps, each by its {word}"
+    usual = np.add.reduceat(rows, offsets[:-1]) / np.add.reduceat(rows > 0, offsets[:-1], dtype=np.int64)
+    short = np.flatnonzero(rows[offsets[1:] - 1] < _WHOLE_STEP * usual)
+    if layout.rules.resample and len(short):
+        one = int(short[0])
+        example = f"series {layout.name(one)!r}: {rows[offsets[one + 1] - 1]}, usually {usual[one]:.0f}"
+        yield (
+            f"the last step of {len(short)} series has far fewer rows than usual ({example}): "
+            "if it was not over yet, leave its rows out"
+        )
 
 
 def _name_of_row(layout: _Layout, series: IntArray, row: int) -> Any:
     return layout.name(int(series[row]))
 
 
-def _check_duplicates(
-    place: IntArray, filled: npt.NDArray[np.bool_], series: IntArray, ds: npt.NDArray[Any], layout: _Layout
-) -> None:
-    again = filled[place]
-    if not again.any():
-        increasing = place[1:] > place[:-1]
-        if increasing.all():
-            return
-        order = np.argsort(place, kind="stable")
-        again[order[1:]] = place[order[1:]] == place[order[:-1]]
-    if again.any():
-        row = int(np.flatnonzero(again)[0])
-        raise InputError(
-            f"{ds[row]} occurs more than once",
-            series=layout.name(int(series[row])),
-            field="ds",
-            mend="keep one row for each unique_id and ds",
-        )
-
-
-def _notes(opened: Source) -> tuple[str, ...]:
+def _unused(opened: Source) -> tuple[str, ...]:
     unused = [column for column in opened.columns if column not in COLUMNS]
     return tuple(f"column {column!r} is not used by this model" for column in unused)

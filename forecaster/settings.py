@@ -14,6 +14,7 @@ Head = Literal["quantile", "normal", "student_t", "negative_binomial"]
 Transform = Literal["log", "asinh", "identity"]
 Location = Literal["last", "mean", "zero"]
 Scale = Literal["std", "change", "size", "robust"]
+Aggregation = Literal["sum", "mean", "last"]
 
 
 class Settings(BaseModel):
@@ -101,6 +102,27 @@ class NetworkSettings(Settings):
         return -(-self.context // self.segment)
 
 
+class RowSettings(Settings):
+    """How the rows of a table become steps: when training, and alike for every forecast."""
+
+    duplicates: Literal["error", "sum", "mean", "last"] = "error"
+    """What several rows with one timestamp give: an error, or their sum, mean or last observed value."""
+
+    resample: Aggregation | None = None
+    """What the rows within one step give, whatever their timestamps; none when every timestamp lies on the grid."""
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> RowSettings:
+        if self.resample and self.duplicates != "error":
+            raise ValueError("resample combines all rows of a step: leave duplicates out")
+        return self
+
+    @property
+    def combine(self) -> Aggregation | None:
+        """How rows that share a step are combined; None where that is an error."""
+        return self.resample or (None if self.duplicates == "error" else self.duplicates)
+
+
 class ModelSettings(Settings):
     """A forecaster: the transform all members share, and its member networks."""
 
@@ -119,6 +141,9 @@ class ModelSettings(Settings):
 
     quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = DEFAULT_QUANTILES
     """Quantiles that the head gives; others are interpolated."""
+
+    rows: RowSettings = RowSettings()
+    """How the rows of a table become steps."""
 
     members: tuple[NetworkSettings, ...] = Field(min_length=1)
     """Networks whose quantiles are averaged."""

@@ -14,8 +14,6 @@ import pyarrow.parquet
 from pyarrow import compute
 
 from forecaster.errors import InputError, first_line
-from forecaster.frequency import Frequency
-from forecaster.panel import Panel
 from forecaster.reading import read_panel
 from forecaster.sources import COLUMNS
 from service.errors import PlacedInputError
@@ -37,7 +35,7 @@ def parse(media_type: str, parameters: ForecastParameters, body: bytes) -> Quest
         levels=tuple(parameters.level),
         quantiles=tuple(parameters.quantile),
         paths=parameters.paths,
-        panel=partial(_panel, table),
+        panel=partial(read_panel, table),
         place=_place,
     )
 
@@ -74,10 +72,6 @@ def headers(answer: Answer) -> dict[str, str]:
 def _ascii(text: str) -> str:
     printable = "".join(character if character.isprintable() else " " for character in text)
     return printable.encode("ascii", "replace").decode()
-
-
-def _panel(table: pa.Table, freq: Frequency) -> Panel:
-    return read_panel(table, freq)
 
 
 def _place(error: InputError) -> InputError:

@@ -18,6 +18,7 @@ from forecaster.forecast import Forecast
 from forecaster.frequency import Frequency
 from forecaster.panel import Panel
 from forecaster.reading import panel_from_histories, read_panel
+from forecaster.settings import RowSettings
 from service.errors import InvalidJson, InvalidRequest, PlacedInputError, pointer
 from service.question import Answer, Question
 from service.schemas import MOST_SERIES, ForecastRequest, SeriesIn
@@ -100,7 +101,7 @@ def _plain(name: Any) -> Any:
     return name.item() if isinstance(name, np.generic) else name
 
 
-def _panel(series: list[SeriesIn], freq: Frequency) -> Panel:
+def _panel(series: list[SeriesIn], freq: Frequency, rows: RowSettings) -> Panel:
     _check_lengths(series)
     dated = [one.timestamps is not None for one in series]
     if not any(dated):
@@ -113,10 +114,10 @@ def _panel(series: list[SeriesIn], freq: Frequency) -> Panel:
             field="timestamps",
             mend="give timestamps for all series, or start for all",
         )
-    return _dated_panel(series, freq)
+    return _dated_panel(series, freq, rows)
 
 
-def _dated_panel(series: list[SeriesIn], freq: Frequency) -> Panel:
+def _dated_panel(series: list[SeriesIn], freq: Frequency, rows: RowSettings) -> Panel:
     """Placed on the grid by the reader of tables; each series goes by its number there, as ids may mix types."""
     stamps = [stamp for one in series for stamp in one.timestamps or ()]
     numbers = np.repeat(np.arange(len(series)), [len(one.values) for one in series])
@@ -124,7 +125,7 @@ def _dated_panel(series: list[SeriesIn], freq: Frequency) -> Panel:
     _check_one_kind(series)
     table = pa.table({"unique_id": numbers, "ds": stamps, "y": pa.array(flat, from_pandas=True)})
     try:
-        panel = read_panel(table, freq)
+        panel = read_panel(table, freq, rows)
     except InputError as error:
         named = series[int(error.series)].id if error.series is not None else None
         raise InputError(error.problem, series=named, field=error.field, mend=error.mend) from error

@@ -10,12 +10,13 @@ from forecaster.forecast import Forecast
 from forecaster.frequency import Frequency
 from forecaster.panel import Panel
 from forecaster.paths import ROLLED_PATHS
+from forecaster.settings import RowSettings
 from service.engines import ServedModel
 
 
 @dataclass(frozen=True)
 class Question:
-    """panel: reads the histories, once the frequency (that of the model) is known.
+    """panel: reads the histories, once the model is known, at its frequency and by its rules for rows.
 
     place: puts an error into the words of the request
     notes: what to tell of each series besides the forecast's own warnings; empty, or one tuple per series
@@ -27,7 +28,7 @@ class Question:
     levels: tuple[float, ...]
     quantiles: tuple[float, ...]
     paths: int
-    panel: Callable[[Frequency], Panel]
+    panel: Callable[[Frequency, RowSettings], Panel]
     place: Callable[[InputError], InputError]
     notes: tuple[tuple[str, ...], ...] = ()
 
@@ -48,7 +49,7 @@ def answer(question: Question, model: ServedModel, most_points: int) -> Answer:
     predictor = model.predictor
     try:
         _check_freq(question.freq, model)
-        panel = question.panel(predictor.freq)
+        panel = question.panel(predictor.freq, predictor.info.settings.rows)
         _check_size(question, panel.n_series, predictor.info.horizon, most_points)
         forecast = predictor.predict(
             panel,

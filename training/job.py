@@ -123,6 +123,7 @@ def _run(directory: Path) -> dict[str, Any]:
         freq=spec.freq,
         horizon=spec.horizon,
         season=spec.season,
+        rows=spec.rows,
         preset=spec.preset,
         changes=spec.settings,
         warm_start=spec.warm_start,

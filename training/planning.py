@@ -44,7 +44,7 @@ def _read_data(request: TrainRequest, reporter: Reporter) -> tuple[Panel, Profil
     """The request's data, and what it is like. Raises InputError."""
     reporter.stage("reading the data")
     pa.set_memory_pool(pa.system_memory_pool())  # the default pool keeps what reading took for itself
-    panel = read_panel(request.data, Frequency.parse(request.freq, request.season))
+    panel = read_panel(request.data, Frequency.parse(request.freq, request.season), request.rows)
     panel.require_observations()
     for note in panel.notes:
         reporter.note(note)
@@ -80,6 +80,7 @@ def plan_training(
             )
         calmer = plan.fit.model_copy(update={"learning_rate": plan.fit.learning_rate * _WARM_RATE})
         plan = plan.model_copy(update={"model": model, "fit": calmer})
+    plan = plan.model_copy(update={"model": plan.model.model_copy(update={"rows": request.rows})})
     changed = override(plan, request.changes)
     if changed.model.horizon != request.horizon or not Frequency.parse(changed.model.freq).same_step(panel.freq):
         raise InputError(
@@ -87,5 +88,9 @@ def plan_training(
             f"{panel.freq}",
             field="settings",
             mend="leave horizon and freq out of the settings",
+        )
+    if changed.model.rows != request.rows:
+        raise InputError(
+            "the data has been read by other rules", field="model.rows", mend="use --duplicates or --resample"
         )
     return changed

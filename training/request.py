@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from forecaster.settings import RowSettings
 from training.progress import Progress
 from training.settings import Preset, Promotion
 
@@ -22,6 +23,8 @@ class TrainRequest(BaseModel):
     horizon: int = Field(ge=1, le=10_000)
     season: int | None = None
     """Steps in the dominant season; what `freq` implies if None."""
+    rows: RowSettings = RowSettings()
+    """How the rows of the data become steps."""
     preset: Preset = "balanced"
     changes: dict[str, Any] = {}
     warm_start: str | None = None

@@ -23,6 +23,8 @@ def compare(
     cells: Annotated[str, typer.Option("--cells", help="Cells, e.g. `rnn,lstm,gru`.", show_default=False)],
     seeds: Annotated[int, typer.Option("--seeds", help="Fits of each cell, each with a seed of its own.")] = 3,
     season: options.Season = None,
+    duplicates: options.Duplicates = options.DuplicatesChoice.error,
+    resample: options.Resample = None,
     preset: options.Preset = options.PresetChoice.balanced,
     set_: options.Set = None,
     json: Json = False,
@@ -33,7 +35,8 @@ def compare(
     options.check_horizon(horizon)
     arguments = {
         "data": data, "name": name, "freq": freq, "horizon": horizon, "season": season,
-        "preset": preset.value, "changes": options.parse_changes(set_),
+        "rows": options.row_settings(duplicates, resample), "preset": preset.value,
+        "changes": options.parse_changes(set_),
     }  # fmt: skip
     named = [cell.strip() for cell in cells.split(",") if cell.strip()]
     with contextlib.redirect_stdout(sys.stderr):  # libraries print; stdout is for the result alone

@@ -42,7 +42,7 @@ def predict(
     with _loaded(model) as (predictor, version):
         from forecaster.reading import read_panel
 
-        panel = read_panel(data, predictor.freq)
+        panel = read_panel(data, predictor.freq, predictor.info.settings.rows)
         forecast = predictor.predict(panel, horizon=horizon, levels=levels, quantiles=quantile or [], paths=paths)
     table = forecast.to_table()
     _tell_warnings(forecast)
@@ -84,7 +84,7 @@ def backtest(
         steps = info.horizon if horizon is None else horizon
         if not 1 <= steps <= LONGEST_HORIZON:
             raise InputError(f"{steps} is out of range", field="horizon", mend=f"give 1 to {LONGEST_HORIZON} steps")
-        panel = read_panel(data, info.freq)
+        panel = read_panel(data, info.freq, info.settings.rows)
         found = backtest_windows(
             panel,
             horizon=steps,

@@ -40,6 +40,8 @@ def submit(
     freq: options.Freq,
     horizon: options.Horizon,
     season: options.Season = None,
+    duplicates: options.Duplicates = options.DuplicatesChoice.error,
+    resample: options.Resample = None,
     preset: options.Preset = options.PresetChoice.balanced,
     set_: options.Set = None,
     warm_start: options.WarmStart = None,
@@ -50,6 +52,7 @@ def submit(
 ) -> None:
     """Queue a training."""
     prepare(json)
+    rows = options.row_settings(duplicates, resample)
     from forecaster.store.datasets import DatasetStore
     from forecaster.store.settings import StoreSettings
     from forecaster.store.spec import JobSpec
@@ -61,7 +64,8 @@ def submit(
         stored = datasets.get(data)
     try:
         spec = JobSpec(
-            model=name, dataset=stored.reference, freq=freq, horizon=horizon, season=season, preset=preset.value,
+            model=name, dataset=stored.reference, freq=freq, horizon=horizon, season=season,
+            duplicates=rows.duplicates, resample=rows.resample, preset=preset.value,
             settings=options.parse_changes(set_), warm_start=warm_start, promote=promote.value, seed=seed,
             started_by="cli",
         )  # fmt: skip

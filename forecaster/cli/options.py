@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
 
 from forecaster.errors import InputError
 
+if TYPE_CHECKING:
+    from forecaster.settings import RowSettings
+
 
 class PresetChoice(str, Enum):
     fast = "fast"
     balanced = "balanced"
     best = "best"
+
+
+class AggregationChoice(str, Enum):
+    sum = "sum"
+    mean = "mean"
+    last = "last"
+
+
+class DuplicatesChoice(str, Enum):
+    error = "error"
+    sum = "sum"
+    mean = "mean"
+    last = "last"
 
 
 class PromoteChoice(str, Enum):
@@ -40,6 +56,17 @@ Horizon = Annotated[int, typer.Option("--horizon", help="Steps to forecast.", sh
 Season = Annotated[
     int | None,
     typer.Option("--season", help="Steps in the dominant season; what --freq implies when not given. 1 for none."),
+]
+Duplicates = Annotated[
+    DuplicatesChoice,
+    typer.Option("--duplicates", help="What several rows with one timestamp give; kept for the model's forecasts."),
+]
+Resample = Annotated[
+    AggregationChoice | None,
+    typer.Option(
+        "--resample",
+        help="For timestamps finer than --freq, or irregular: what the rows within one step give. Kept likewise.",
+    ),
 ]
 Preset = Annotated[
     PresetChoice, typer.Option("--preset", help="How much time to spend: about one minute, up to five, or more.")
@@ -73,6 +100,17 @@ def parse_changes(pairs: list[str] | None) -> dict[str, Any]:
                 f"{text!r} is not a value", field=name, mend="write a number, a word or a [list]"
             ) from error
     return changes
+
+
+def row_settings(duplicates: DuplicatesChoice, resample: AggregationChoice | None) -> RowSettings:
+    """How the rows of the data become steps."""
+    from forecaster.settings import RowSettings
+
+    if resample and duplicates != DuplicatesChoice.error:
+        raise InputError(
+            "all rows of a step are combined anyway", field="--duplicates", mend="leave it out beside --resample"
+        )
+    return RowSettings(duplicates=duplicates.value, resample=resample.value if resample else None)
 
 
 def check_name(name: str) -> str:

@@ -27,6 +27,8 @@ def train(
     freq: options.Freq,
     horizon: options.Horizon,
     season: options.Season = None,
+    duplicates: options.Duplicates = options.DuplicatesChoice.error,
+    resample: options.Resample = None,
     preset: options.Preset = options.PresetChoice.balanced,
     config: Config = None,
     set_: options.Set = None,
@@ -39,6 +41,7 @@ def train(
     prepare(json)
     options.check_name(name)
     options.check_horizon(horizon)
+    rows = options.row_settings(duplicates, resample)
     changes = {**_read_config(config), **options.parse_changes(set_)}
     from forecaster.frequency import Frequency
 
@@ -50,6 +53,7 @@ def train(
             freq=freq,
             horizon=horizon,
             season=season,
+            rows=rows,
             preset=preset.value,
             changes=changes,
             warm_start=warm_start,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from forecaster.errors import InputError
 from forecaster.frequency import LARGEST_SEASON, Frequency
+from forecaster.settings import Aggregation, RowSettings
 
 # Names become folders and parts of URLs: no separator, no leading dot.
 _NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
@@ -68,6 +69,12 @@ class JobSpec(BaseModel):
     season: int | None = Field(default=None, ge=1, le=LARGEST_SEASON, strict=True)
     """Steps in the dominant season; what `freq` implies if left out."""
 
+    duplicates: Literal["error", "sum", "mean", "last"] = "error"
+    """What several rows with one timestamp give."""
+
+    resample: Aggregation | None = None
+    """What the rows within one step give, whatever their timestamps; for data finer than `freq`, and irregular data."""
+
     preset: Literal["fast", "balanced", "best"] = "balanced"
     """How much time to spend."""
 
@@ -83,3 +90,16 @@ class JobSpec(BaseModel):
     seed: int = Field(default=1, ge=0, lt=2**32)
 
     started_by: Literal["cli", "api", "schedule"] = "api"
+
+    @model_validator(mode="after")
+    def _one_rule_for_rows(self) -> JobSpec:
+        try:
+            _ = self.rows
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["ctx"]["error"]) from error
+        return self
+
+    @property
+    def rows(self) -> RowSettings:
+        """How the rows of the data become steps."""
+        return RowSettings(duplicates=self.duplicates, resample=self.resample)

@@ -57,3 +57,19 @@ def test_integer_steps_are_their_own_ordinals() -> None:
     ordinal, phase = Frequency.parse("h").to_grid(np.array([5, 9]))
     assert ordinal.tolist() == [5, 9]
     assert phase.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["15min", "h", "D", "B", "W", "W-THU", "MS", "ME", "QS", "QS-FEB", "QE", "QE-NOV", "2MS", "YS", "YS-APR", "YE",
+     "YE-JUN"],
+)  # fmt: skip
+def test_the_step_that_a_timestamp_falls_in_is_the_one_of_pandas(name: str) -> None:
+    freq = Frequency.parse(name)
+    stamps = pd.date_range("2023-11-03 01:00", "2025-03-08", freq="17h")
+    ordinal = freq.containing(stamps.to_numpy())
+    names = freq.from_grid(ordinal, np.array([freq.anchor]), integer=False)
+    assert freq.to_grid(names)[0].tolist() == ordinal.tolist()
+    expected = pd.Series(1, index=stamps).resample(name).sum()
+    found = pd.Series(1, index=pd.DatetimeIndex(names)).groupby(level=0).sum()
+    pd.testing.assert_series_equal(found, expected[expected > 0], check_freq=False, check_index_type=False)

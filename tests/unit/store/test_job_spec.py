@@ -15,6 +15,8 @@ def test_least_spec_has_the_documented_defaults() -> None:
     spec = JobSpec.model_validate(LEAST)
     assert spec.model_dump() == LEAST | {
         "season": None,
+        "duplicates": "error",
+        "resample": None,
         "preset": "balanced",
         "settings": {},
         "warm_start": None,
@@ -29,6 +31,8 @@ def test_least_spec_has_the_documented_defaults() -> None:
     [
         {"dataset": "m4@0123456789abcdef"},
         {"freq": "W"},
+        {"duplicates": "last"},
+        {"resample": "sum"},
         {"warm_start": "m4"},
         {"warm_start": "m4@champion"},
         {"warm_start": "m4/12"},
@@ -57,6 +61,8 @@ def test_spec_survives_json(more: dict[str, Any]) -> None:
         ("horizon", -1),
         ("horizon", "many"),
         ("preset", "quick"),
+        ("duplicates", "first"),
+        ("resample", "max"),
         ("promote", "sometimes"),
         ("warm_start", "m@"),
         ("warm_start", "m/../n"),
@@ -76,3 +82,11 @@ def test_wrong_field_is_named(field: str, value: Any) -> None:
         with pytest.raises(ValidationError) as raised:
             validate()
         assert {error["loc"][0] for error in raised.value.errors()} == {field}
+
+
+def test_two_rules_for_rows_are_a_mistake_told_in_one_line() -> None:
+    with pytest.raises(ValidationError) as raised:
+        JobSpec.model_validate(LEAST | {"duplicates": "sum", "resample": "sum"})
+    (error,) = raised.value.errors()
+    assert error["msg"].endswith("resample combines all rows of a step: leave duplicates out")
+    assert "\n" not in error["msg"]
