@@ -1,16 +1,13 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.stats import norm
 
 from forecaster.errors import InputError
 from forecaster.forecast import interpolate, mean_of_quantiles
 from forecaster.predictor import Predictor
-from forecaster.reading import panel_from_histories, read_panel
+from forecaster.reading import panel_from_histories
 from forecaster.settings import DEFAULT_QUANTILES
 from tests.fixtures_models import make_panel, make_predictor
 
@@ -28,23 +25,6 @@ def test_one_series_alone_is_the_same_series_in_a_batch(predictor: Predictor) ->
         np.testing.assert_allclose(alone.median[0], together.median[row], rtol=1e-5)
         for probability, values in alone.quantiles.items():
             np.testing.assert_allclose(values[0], together.quantiles[probability][row], rtol=1e-5)
-
-
-def test_row_order_and_leading_gaps_change_nothing(predictor: Predictor) -> None:
-    panel = make_panel(n=3)
-    frame = pa.table(
-        {
-            "unique_id": np.repeat(panel.ids.astype(str), panel.lengths),
-            "ds": np.concatenate([panel.timestamps(i) for i in range(3)]),
-            "y": panel.values,
-        }
-    ).to_pandas()
-    shuffled = read_panel(frame.sample(frac=1, random_state=1), "h")
-    order = [list(shuffled.ids).index(name) for name in panel.ids]
-    np.testing.assert_array_equal(predictor.predict(shuffled).median[order], predictor.predict(panel).median)
-    longer = [np.concatenate([np.full(50, np.nan), panel.series(i)]) for i in range(3)]
-    padded = panel_from_histories(list(panel.ids), ["2024-01-01"] * 3, longer, "h")
-    np.testing.assert_array_equal(predictor.predict(padded).median, predictor.predict(panel).median)
 
 
 def test_levels_are_pairs_of_quantiles_and_timestamps_follow(predictor: Predictor) -> None:
@@ -127,24 +107,6 @@ def test_many_threads_share_one_predictor(predictor: Predictor) -> None:
         found = list(pool.map(lambda panel: predictor.predict(panel).median, panels * 4))
     for row, median in enumerate(found):
         np.testing.assert_array_equal(median, expected[row % 16])
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    values=st.lists(st.one_of(st.none(), st.floats(-(2.0**40), 2.0**40, width=32)), min_size=1, max_size=150).filter(
-        lambda row: any(value is not None for value in row[-96:])
-    ),
-    log=st.booleans(),
-    horizon=st.integers(1, 70),
-)
-def test_whatever_the_history_quantiles_are_ordered_and_finite(values: list, log: bool, horizon: int) -> None:
-    predictor = make_predictor(transform="log" if log else "identity")
-    forecast = predictor.predict(
-        panel_from_histories(["a"], [1], [values], "h"), horizon=horizon, quantiles=[0.001, 0.1, 0.5, 0.77, 0.999]
-    )
-    table = np.stack([forecast.quantiles[p] for p in (0.001, 0.1, 0.5, 0.77, 0.999)], -1).astype(np.float64)
-    assert np.isfinite(table).all()
-    assert (np.diff(table) >= -1e-5 * np.abs(table[..., 1:])).all()
 
 
 @pytest.mark.parametrize("horizon", [24, 60])
