@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from forecaster.cells import State, build_cell
 from forecaster.decoders import build_decoder
 from forecaster.heads import Head, Parameters, build_head
-from forecaster.normalisation import fill, locate, spread
+from forecaster.normalisation import fill, locate, spread, tame
 from forecaster.settings import ModelSettings, NetworkSettings
 from forecaster.transforms import relative, transform, untransform
 
@@ -93,6 +93,7 @@ class SegmentNetwork(nn.Module):
         """Normalise a window and read it; a last partial segment is completed in front with unobserved zeros."""
         s = self.settings
         values, observed = values[:, -s.context :], observed[:, -s.context :]
+        values = tame(values, observed)
         location = locate(values, observed, s.location)
         scale = spread(values, observed, s.scale, self.typical_scale, relative)
         z = torch.where(observed, (values - location) / scale, 0.0).clamp(-_FARTHEST, _FARTHEST)

@@ -5,6 +5,8 @@ Legend: B windows, L context steps. Unobserved values enter no statistic: they a
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -15,6 +17,8 @@ from forecaster.settings import Location, Scale
 _RELATIVE_FLOOR = 1e-6
 _SMALLEST = 1e-30
 _NORMAL_DEVIATION = 1.4826  # standard deviations in a median absolute deviation of normal data
+_STRANGE, _FAR = 0.02, 10.0  # share of a window's values that may be outliers; how far others reach, in usual ranges
+_FEWEST_STEPS = 20  # observed, from which a usual range is told
 _TOO_FEW = 2  # so few observed values say nothing of a series' variation
 
 
@@ -47,6 +51,31 @@ def _shift(x: Tensor, steps: int) -> Tensor:
     """Move a window's content `steps` later (or earlier, if negative); what comes in is 0."""
     blank = torch.zeros_like(x[:, : abs(steps)])
     return torch.cat([blank, x[:, :-steps]], 1) if steps > 0 else torch.cat([x[:, -steps:], blank], 1)
+
+
+def tame(
+    values: Float[Tensor, "batch context"], observed: Bool[Tensor, "batch context"]
+) -> Float[Tensor, "batch context"]:
+    """Values far outside their window's usual range, moved to its bound, so that none of them sets its scale.
+
+    All but the most distant 2 % are usual; the bound lies ten times as far from their mean as the farthest of them.
+    A window stays as it is when its usual values are all alike, or when too little of it is observed to tell.
+    """
+    length = values.shape[1]
+    if length < _FEWEST_STEPS:
+        return values
+    rank = math.ceil(length * _STRANGE) + 1
+    distance = _distance(values, observed, mean_observed(values, observed))
+    usual = observed & (distance <= distance.topk(rank).values[:, -1:])
+    centre = mean_observed(values, usual)
+    bound = _FAR * _distance(values, observed, centre).topk(rank).values[:, -1:]
+    telling = (bound > 0) & (observed.sum(1, keepdim=True) >= max(_FEWEST_STEPS, length // 2))
+    return torch.where(observed & telling, values.clamp(centre - bound, centre + bound), values)
+
+
+def _distance(values: Tensor, observed: Tensor, centre: Tensor) -> Tensor:
+    """-1 where nothing is observed"""
+    return torch.where(observed, (values - centre).abs(), -1.0)
 
 
 def locate(

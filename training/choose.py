@@ -20,7 +20,8 @@ _LONGEST_CONTEXT = 1024
 _WINDOWS_WANTED = 400
 _USUAL_ORIGINS, _MOST_ORIGINS = 4, 24
 _LARGEST_SHARE = 0.1
-_RECENCY = 1.0  # where levels drift, the late windows are most like what comes
+_RECENCY = 1.0  # where levels drift, the late windows are most like what comes,
+_MANY_SERIES = 250  # and of so many series late windows are enough: those of a few all show the same weeks
 _PASSES = 15  # over the observed values in a fit, at most: small panels are soon learnt by heart
 _FEWEST_STEPS = 100  # and as many again where there is a season to learn
 _SEASONLESS = -0.1  # skill of the seasonal naive method against the naive one below which nothing is made of a season
@@ -67,14 +68,14 @@ def choose_settings(profile: Profile, freq: Frequency, horizon: int, preset: Pre
     """Working settings for a panel; nothing is tuned by hand for one data set."""
     shape = _shape(freq)
     network = _network(shape, freq, horizon, profile, preset)
-    drifting = network.scale == "change"
+    late = network.scale == "change" and profile.series >= _MANY_SERIES
     positive = profile.share_positive >= _POSITIVE
     fit = FitSettings(
         steps=_steps(shape, preset, network.season > 1, profile),
         batch=shape.batch,
         percentage_weight=0.5 if positive else 0.0,
-        shortest_target=1 if drifting else min(horizon, freq.season),
-        recency=_RECENCY if drifting else 0.0,
+        shortest_target=1 if late or network.season == 1 else min(horizon, freq.season),
+        recency=_RECENCY if late else 0.0,
         # Cut windows teach young series; where nothing is seasonal, a short window says as much as a long one.
         truncate=0.5 if freq.season > 1 and profile.shortest < network.context + horizon else 0.0,
         seed=seed,

@@ -169,3 +169,22 @@ def test_a_constant_added_moves_the_forecast_alike(name: str, recipes: list[Reci
     moved = numbers(ask(name, panel_of([row + more for row, more in zip(rows, added, strict=True)])))
     size = sizes(plain, rows) + np.abs(added)
     assert_alike(moved - np.array(added)[:, None, None], plain, size, 1e-4)
+
+
+@each_predictor
+@generated
+@given(recipes=recipes(["season"], shortest=100), place=st.integers(1, 60), exponent=st.integers(4, 12))
+def test_an_absurd_value_has_a_bounded_say(name: str, recipes: list[Recipe], place: int, exponent: int) -> None:
+    """It moves its own series' forecast by less than 15 usual ranges, and that of another series not at all."""
+    assume(recipes[-1].missing < 0.5)
+    rows = [recipe.values() for recipe in recipes]
+    plain = ask(name, panel_of(rows))
+    spiked = [*rows[:-1], rows[-1].copy()]
+    seen = rows[-1][-PREDICTORS[name].info.context :]
+    spiked[-1][-place] = np.nanmean(seen) + 10.0**exponent * np.nanstd(seen)
+    found = ask(name, panel_of(spiked))
+    assert np.array_equal(found.median[:-1], plain.median[:-1])
+    unit = np.log if name == "log" else np.positive
+    usual_range = np.nanmax(np.abs(unit(seen) - np.nanmean(unit(seen))))
+    moved = np.abs(unit(found.median[-1]) - unit(plain.median[-1]))
+    assert moved.max() <= 15 * usual_range

@@ -1,6 +1,6 @@
 import torch
 
-from forecaster.normalisation import fill, locate, spread
+from forecaster.normalisation import fill, locate, spread, tame
 from forecaster.windows import Context, gather_context, gather_target, truncate_context
 
 NAN = float("nan")
@@ -48,3 +48,31 @@ def test_statistics_count_observed_values_only() -> None:
     three = torch.tensor([[5.0, 1.0, 3.0, 0.0]]), torch.tensor([[True, True, True, False]])
     assert abs(spread(*three, "change", one, False).item() - 3) < 1e-5
     assert abs(spread(*three, "std", one, False).item() - (8 / 3) ** 0.5) < 1e-5
+
+
+def test_an_absurd_value_counts_as_one_at_ten_usual_ranges() -> None:
+    usual = torch.sin(torch.arange(100.0))[None].repeat(3, 1)
+    usual[1] *= 1e-6
+    usual[2] = 5.0  # all alike: no range
+    observed = torch.ones_like(usual, dtype=torch.bool)
+    observed[:, 3] = False
+    spiked = usual.clone()
+    spiked[:, 40], spiked[:, 70], spiked[:, 3] = 1e9, -2e9, 1e20
+    tamed = tame(spiked, observed)
+    for row in (0, 1):
+        others = spiked[row][observed[row] & (spiked[row].abs() < 10)]
+        centre = others.mean()
+        bound = 10 * (others - centre).abs().max()
+        assert torch.isclose(tamed[row, 40], centre + bound, rtol=1e-4)
+        assert torch.isclose(tamed[row, 70], centre - bound, rtol=1e-4)
+    changed = (tamed != spiked).nonzero().tolist()
+    assert changed == [[0, 40], [0, 70], [1, 40], [1, 70]]
+
+
+def test_usual_values_stay_as_they_are_however_few() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for length in (1, 2, 5, 40, 300):
+        values = -torch.rand(200, length, generator=generator).log()  # with a long tail
+        for share in (0.0, 0.5, 1.0):
+            observed = torch.rand(200, length, generator=generator) >= share
+            assert torch.equal(tame(values, observed), values)

@@ -91,9 +91,12 @@ def test_a_small_panel_is_not_learnt_by_heart(freq: str, fewest: int) -> None:
 
 
 def test_late_windows_are_drawn_more_often_where_levels_drift() -> None:
-    assert choose("W").fit.recency > choose("h").fit.recency == 0
-    assert choose("h", seasonal_skill=-0.5).fit.recency > 0
-    assert choose("W").fit.shortest_target < choose("h").fit.shortest_target
+    assert choose("W", series=300).fit.recency > choose("h", series=300).fit.recency == 0
+    assert choose("h", series=300, seasonal_skill=-0.5).fit.recency > 0
+    few = choose("W", series=200).fit  # whose late windows all show the same weeks
+    assert (few.recency, few.shortest_target) == (0, 48)
+    assert choose("W", series=200, seasonal_skill=-0.5).fit.shortest_target == 1
+    assert choose("W", series=300).fit.shortest_target < choose("h").fit.shortest_target
 
 
 @pytest.mark.parametrize("freq", ["W", "h"])
