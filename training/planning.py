@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from forecaster.errors import InputError
 from forecaster.frequency import Frequency
+from forecaster.inference import infer_freq
 from forecaster.panel import Panel
 from forecaster.reading import read_panel
 from forecaster.settings import ModelSettings
@@ -44,7 +45,11 @@ def _read_data(request: TrainRequest, reporter: Reporter) -> tuple[Panel, Profil
     """The request's data, and what it is like. Raises InputError."""
     reporter.stage("reading the data")
     pa.set_memory_pool(pa.system_memory_pool())  # the default pool keeps what reading took for itself
-    panel = read_panel(request.data, Frequency.parse(request.freq, request.season), request.rows)
+    freq = request.freq
+    if freq is None:
+        freq = infer_freq(request.data)
+        reporter.say(f"freq: {freq}, as the timestamps follow each other")
+    panel = read_panel(request.data, Frequency.parse(freq, request.season), request.rows)
     panel.require_observations()
     for note in panel.notes:
         reporter.note(note)

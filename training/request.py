@@ -19,7 +19,8 @@ class TrainRequest(BaseModel):
 
     data: Any
     name: str
-    freq: str
+    freq: str | None = None
+    """One step of `ds`; read off the timestamps if None."""
     horizon: int = Field(ge=1, le=10_000)
     season: int | None = None
     """Steps in the dominant season; what `freq` implies if None."""

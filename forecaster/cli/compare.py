@@ -18,10 +18,10 @@ _COLUMNS = ("cell", "parameters", "MASE", "± sd", "sMAPE", "quantile loss", "co
 def compare(
     data: options.Data,
     name: options.Name,
-    freq: options.Freq,
     horizon: options.Horizon,
     cells: Annotated[str, typer.Option("--cells", help="Cells, e.g. `rnn,lstm,gru`.", show_default=False)],
     seeds: Annotated[int, typer.Option("--seeds", help="Fits of each cell, each with a seed of its own.")] = 3,
+    freq: options.Freq = None,
     season: options.Season = None,
     duplicates: options.Duplicates = options.DuplicatesChoice.error,
     resample: options.Resample = None,

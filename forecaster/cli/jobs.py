@@ -37,8 +37,8 @@ def submit(
         str, typer.Argument(help="A stored data set (name or name@digest), or a file, which is stored first.")
     ],
     name: options.Name,
-    freq: options.Freq,
     horizon: options.Horizon,
+    freq: options.Freq = None,
     season: options.Season = None,
     duplicates: options.Duplicates = options.DuplicatesChoice.error,
     resample: options.Resample = None,

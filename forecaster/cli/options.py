@@ -47,9 +47,9 @@ Data = Annotated[
 ]
 Name = Annotated[str, typer.Option("--name", help="Name of the model in the registry.", show_default=False)]
 Freq = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "--freq", help="One step of ds, as pandas writes it: 15min, h, D, B, W, MS, QS, YS …", show_default=False
+        "--freq", help="One step of ds, as pandas writes it: 15min, h, D, B, W, MS, QS, YS …; read off ds if not given."
     ),
 ]
 Horizon = Annotated[int, typer.Option("--horizon", help="Steps to forecast.", show_default=False)]

@@ -24,8 +24,8 @@ Config = Annotated[
 def train(
     data: options.Data,
     name: options.Name,
-    freq: options.Freq,
     horizon: options.Horizon,
+    freq: options.Freq = None,
     season: options.Season = None,
     duplicates: options.Duplicates = options.DuplicatesChoice.error,
     resample: options.Resample = None,
@@ -45,7 +45,7 @@ def train(
     changes = {**_read_config(config), **options.parse_changes(set_)}
     from forecaster.frequency import Frequency
 
-    Frequency.parse(freq, season)
+    Frequency.parse(freq or "D", season)  # a mistake in either is told before anything is loaded
     with contextlib.redirect_stdout(sys.stderr):  # libraries print; stdout is for the result alone
         result = _train(
             data=data,

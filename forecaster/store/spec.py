@@ -60,8 +60,8 @@ class JobSpec(BaseModel):
     dataset: DatasetReference
     """`name` (its newest version) or `name@digest`."""
 
-    freq: Freq
-    """What one step of `ds` is, as pandas writes it."""
+    freq: Freq | None = None
+    """What one step of `ds` is, as pandas writes it; read off the timestamps if left out."""
 
     horizon: int = Field(ge=1, le=10_000, strict=True)
     """Steps to forecast."""

@@ -130,3 +130,20 @@ def test_a_training_keeps_its_rules_and_the_settings_cannot_contradict_them() ->
     assert prepared.panel.lengths.tolist() == [70, 70]
     with pytest.raises(InputError, match="use --duplicates or --resample"):
         prepare(request.model_copy(update={"changes": {"model.rows.resample": "mean"}}), Silent())
+
+
+def test_a_frequency_that_is_not_given_is_read_off_the_data_and_told() -> None:
+    days = pd.DataFrame(
+        {"unique_id": "a", "ds": pd.date_range("2024-01-01", periods=90, freq="D"), "y": np.arange(90.0)}
+    )
+    told: list[str] = []
+
+    class Listener(Silent):
+        def say(self, text: str) -> None:
+            told.append(text)
+
+    prepared = prepare(TrainRequest(data=days, name="x", horizon=7), Listener())
+    assert prepared.plan.model.freq == "D"
+    assert told[0] == "freq: D, as the timestamps follow each other"
+    with pytest.raises(InputError, match="say what one step is"):
+        prepare(TrainRequest(data=events(), name="x", horizon=7), Silent())

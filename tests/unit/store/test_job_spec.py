@@ -8,12 +8,13 @@ from pydantic import ValidationError
 
 from forecaster.store.spec import JobSpec
 
-LEAST = {"model": "m4-hourly", "dataset": "m4", "freq": "h", "horizon": 48}
+LEAST = {"model": "m4-hourly", "dataset": "m4", "horizon": 48}
 
 
 def test_least_spec_has_the_documented_defaults() -> None:
     spec = JobSpec.model_validate(LEAST)
     assert spec.model_dump() == LEAST | {
+        "freq": None,
         "season": None,
         "duplicates": "error",
         "resample": None,
