@@ -18,10 +18,10 @@ from forecaster.panel import FloatArray
 from training.comparison import CellSummary
 from training.evaluation import Evaluation
 
-_INK, _FORECAST, _GRID = "#1f2933", "#0b6fa4", "#d9dee3"
+INK, _FORECAST, _GRID = "#1f2933", "#0b6fa4", "#d9dee3"
 _BANDS = ((0.025, 0.975, 0.18), (0.1, 0.9, 0.30))  # lower, upper, opacity
 _SHOWN_HORIZONS = 4
-_COLOURS = (_FORECAST, "#c2570c", "#147d64", "#a23b72", "#6b4fa0", _INK)  # told apart by colour-blind people too
+COLOURS = (_FORECAST, "#c2570c", "#147d64", "#a23b72", "#6b4fa0", INK)  # told apart by colour-blind people too
 
 
 def draw_forecasts(evaluation: Evaluation, quantiles: tuple[float, ...], path: Path) -> None:
@@ -49,7 +49,7 @@ def _forecast(axes: Axes, evaluation: Evaluation, quantiles: tuple[float, ...], 
     ordinal: IntArray = panel.start[series] + np.arange(origin - begin - shown, origin - begin + horizon)
     ds = panel.freq.from_grid(ordinal, panel.phase[series : series + 1], integer=panel.integer)
     truth = np.concatenate([panel.values[origin - shown : origin], windows.truth[row]])
-    axes.plot(ds, truth, color=_INK, linewidth=1.1, label="truth")
+    axes.plot(ds, truth, color=INK, linewidth=1.1, label="truth")
     grid = evaluation.quantiles[row]
     axes.plot(ds[shown:], grid[:, quantiles.index(0.5)], color=_FORECAST, linewidth=1.6, label="median")
     for low, high, opacity in _BANDS:
@@ -59,8 +59,8 @@ def _forecast(axes: Axes, evaluation: Evaluation, quantiles: tuple[float, ...], 
             axes.fill_between(ds[shown:], *limits, color=_FORECAST, alpha=opacity, linewidth=0, label=label)
     if not panel.integer:
         axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
-    axes.axvline(ds[shown - 1], color=_INK, linewidth=0.6, linestyle=":")
-    _clean(axes)
+    axes.axvline(ds[shown - 1], color=INK, linewidth=0.6, linestyle=":")
+    clean(axes)
 
 
 def draw_calibration(evaluation: Evaluation, quantiles: tuple[float, ...], path: Path) -> None:
@@ -70,12 +70,12 @@ def draw_calibration(evaluation: Evaluation, quantiles: tuple[float, ...], path:
     below = np.where(known[..., None], truth <= evaluation.quantiles, False).sum((0, 1)) / max(1, known.sum())
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.8, linestyle=":", label="perfect")
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":", label="perfect")
     axes.plot(quantiles, below, color=_FORECAST, marker="o", markersize=4, label="this model")
     axes.set(xlabel="promised probability", ylabel="share of truths below", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.set_title("Calibration on held-out origins", loc="left", fontsize=11)
     axes.legend(frameon=False, loc="upper left")
-    _clean(axes)
+    clean(axes)
     figure.savefig(path, dpi=110)
 
 
@@ -85,7 +85,7 @@ def draw_error_by_step(model: FloatArray, path: Path) -> None:
     axes = figure.subplots()
     axes.plot(np.arange(1, len(model) + 1), model, color=_FORECAST)
     axes.set(xlabel="step of the horizon", ylabel="scaled absolute error", ylim=(0, None))
-    _clean(axes)
+    clean(axes)
     figure.savefig(path, dpi=110)
 
 
@@ -94,7 +94,7 @@ def draw_comparison(cells: Sequence[CellSummary], path: Path) -> None:
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     for rank, cell in enumerate(sorted(cells, key=lambda cell: cell.seconds)):
-        colour = _COLOURS[rank % len(_COLOURS)]
+        colour = COLOURS[rank % len(COLOURS)]
         axes.errorbar(
             cell.seconds, cell.mase, xerr=cell.seconds_sd, yerr=cell.mase_sd,
             color=colour, marker="o", capsize=3, elinewidth=1,
@@ -105,11 +105,11 @@ def draw_comparison(cells: Sequence[CellSummary], path: Path) -> None:
     axes.margins(0.15)
     axes.set(xlabel="seconds of a fit, one thread", ylabel="MASE on held-out origins (lower is better)")
     axes.set_title("Accuracy against training time", loc="left", fontsize=11)
-    _clean(axes)
+    clean(axes)
     figure.savefig(path, dpi=110)
 
 
-def _clean(axes: Axes) -> None:
+def clean(axes: Axes) -> None:
     axes.grid(color=_GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     for side in ("top", "right"):

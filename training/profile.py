@@ -40,6 +40,14 @@ class Profile(BaseModel):
         return self.smallest == 0 and self.share_whole == 1
 
 
+class Finding(BaseModel):
+    """One thing about the data: what was found, and what is done about it, in a sentence each."""
+
+    topic: str
+    found: str
+    done: str
+
+
 def profile_panel(panel: Panel, horizon: int) -> Profile:
     """Read off a panel in a few passes over its flat array.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import tempfile
 from pathlib import Path
@@ -22,7 +21,7 @@ from forecaster.panel import Panel
 from training import flavor
 from training.evaluation import Evaluation
 from training.plots import draw_calibration, draw_error_by_step, draw_forecasts
-from training.profile import Profile
+from training.report import DataReport, page
 from training.request import TrainRequest
 from training.settings import TrainingSettings
 from training.tracking import JOB_TAG, Run
@@ -41,11 +40,19 @@ def panel_digest(panel: Panel) -> str:
 
 def log_dataset(request: TrainRequest, digest: str) -> None:
     """The data as an MLflow data set of the active run."""
-    source = str(request.data) if isinstance(request.data, (str, Path)) else "memory"
+    source = _source(request)
     schema = Schema([ColSpec("string", "unique_id"), ColSpec("string", "ds"), ColSpec("double", "y")])
-    name = request.data_name or Path(source).name
-    dataset = MetaDataset(LocalArtifactDatasetSource(source), name=name, digest=digest, schema=schema)
+    dataset = MetaDataset(LocalArtifactDatasetSource(source), name=_title(request), digest=digest, schema=schema)
     mlflow.log_input(dataset, context="training")
+
+
+def _source(request: TrainRequest) -> str:
+    return str(request.data) if isinstance(request.data, (str, Path)) else "memory"
+
+
+def _title(request: TrainRequest) -> str:
+    """What a person calls the data."""
+    return request.data_name or Path(_source(request)).name
 
 
 def log_evaluation(run: Run, evaluation: Evaluation) -> None:
@@ -57,8 +64,8 @@ def log_evaluation(run: Run, evaluation: Evaluation) -> None:
     run.curve("backtest/error_by_step", evaluation.scores.by_step)
 
 
-def log_artifacts(run: Run, settings: TrainingSettings, profile: Profile, evaluation: Evaluation) -> None:
-    """Plots, the per-series table, the settings and the profile."""
+def log_artifacts(run: Run, settings: TrainingSettings, evaluation: Evaluation) -> None:
+    """Plots, the per-series table and the settings."""
     quantiles = settings.model.quantiles
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
@@ -68,7 +75,15 @@ def log_artifacts(run: Run, settings: TrainingSettings, profile: Profile, evalua
         draw_error_by_step(evaluation.scores.by_step, directory / "plots" / "error_by_step.png")
         pyarrow.csv.write_csv(_per_series(evaluation), directory / "per_series.csv")
         (directory / "settings.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
-        (directory / "profile.json").write_text(json.dumps(profile.model_dump(), indent=1))
+        run.artifacts(directory)
+
+
+def log_profile(run: Run, told: DataReport, panel: Panel, request: TrainRequest) -> None:
+    """What is in the data, as a page and as JSON."""
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder)
+        (directory / "profile.html").write_text(page(told, panel, _title(request)), encoding="utf-8")
+        (directory / "profile.json").write_text(told.model_dump_json(indent=1))
         run.artifacts(directory)
 
 

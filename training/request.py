@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from forecaster.settings import RowSettings
+from training.profile import Finding
 from training.progress import Progress
 from training.settings import Preset, Promotion
 
@@ -52,6 +53,7 @@ class TrainResult(BaseModel):
     baselines: dict[str, dict[str, float]]
     champion: dict[str, float] | None = None
     warnings: list[str] = []
+    findings: list[Finding] = []
     preset: str
     settings: dict[str, Any]
 

@@ -28,6 +28,7 @@ from training.planning import Prepared, plan_training
 from training.profile import Profile
 from training.progress import Progress
 from training.quiet import quiet_libraries
+from training.report import report
 from training.request import Reporter, TrainRequest, TrainResult
 from training.settings import TrainingSettings
 from training.starting import Start, warm_start
@@ -54,6 +55,8 @@ def run_training(
             plan = plan_training(request, panel, profile, start.model)
             reporter.say(describe_settings(plan))
         task = _Task(request, panel, profile, plan, start, work, run, reporter)
+        told = report(panel, profile, plan)
+        publishing.log_profile(run, told, panel, request)
         made = _make(task)
         guard()
         reporter.stage("publishing")
@@ -70,6 +73,7 @@ def run_training(
             baselines=made.evaluation.baselines,
             champion=verdict.champion,
             warnings=list(panel.notes),
+            findings=told.findings,
             preset=plan.preset,
             settings=plan.model_dump(mode="json"),
         )
@@ -143,7 +147,7 @@ def _begin(task: _Task, held_out: int) -> ModelInfo:
 def _publish(task: _Task, made: _Made) -> tuple[int, champion.Verdict]:
     """Pictures and tables, the verdict, and the registered version."""
     run, request, evaluation = task.run, task.request, made.evaluation
-    publishing.log_artifacts(run, task.plan, task.profile, evaluation)
+    publishing.log_artifacts(run, task.plan, evaluation)
     run.metrics({"windows_per_second": made.fitted.windows_per_second, "fit_seconds": made.fitted.seconds})
     score = evaluation.scores.metrics[champion.MEASURE]
     verdict = champion.judge(run.client, request.name, run.run_id, score, evaluation.windows, request.promote)

@@ -43,7 +43,8 @@ def describe_settings(plan: TrainingSettings) -> str:
     read = f"{network.context:,} steps in segments of {network.segment}"
     scaled = f"{network.location}/{network.scale}"
     transform = "" if plan.model.transform == "identity" else f" of the {plan.model.transform}"
+    origins = f"{plan.backtest.windows} origin{'s' if plan.backtest.windows > 1 else ''}"
     return (
         f"settings: {named}, width {network.width}, sees {read}, normalised by {scaled}{transform}; "
-        f"{plan.fit.steps:,} optimiser steps of {plan.fit.batch:,} windows; backtest at {plan.backtest.windows} origins"
+        f"{plan.fit.steps:,} optimiser steps of {plan.fit.batch:,} windows; backtest at {origins}"
     )

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from forecaster.cli import compare, datasets, forecasting, jobs, models, stack, training_run
+from forecaster.cli import compare, datasets, forecasting, jobs, models, profiling, stack, training_run
 from forecaster.errors import ForecasterError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.command("up")(stack.up)
+app.command("profile")(profiling.profile)
 app.command("train")(training_run.train)
 app.command("compare")(compare.compare)
 app.command("predict")(forecasting.predict)

@@ -157,9 +157,22 @@ def test_compare_shows_a_table_or_tells_every_trial(command: Command) -> None:
         assert rows[cell][1:3] == [str(trial["parameters"]), f"{trial['metrics']['mase']:.4g}"]
 
 
+def test_a_profile_says_what_is_in_the_data_and_stores_nothing(command: Command) -> None:
+    found = command.json("profile", "shops.csv", "--out", "profile.html")
+    assert (found["freq"], found["horizon"], found["out"]) == ("h", 24, "profile.html")
+    assert found["findings"][0]["topic"] == "size"
+    assert found["settings"].startswith("settings: gru")
+    assert found["findings"][0]["found"] in (command.home / "profile.html").read_text()
+    shown = command("profile", "shops.csv", "--horizon", 30, "--resample", "mean").stdout
+    assert "a forecast of 30 steps" in " ".join(shown.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (("profile", "shops.csv", "--out", "profile.pdf"), ".html"),
+        (("profile", "none.csv"), "none.csv"),
+        ((*TRAIN, "--resample", "mean", "--duplicates", "sum"), "--duplicates"),
         (("train", "none.csv", "--name", "x", "--freq", "h", "--horizon", 2), "none.csv"),
         ((*TRAIN[:4], "--freq", "fortnight", "--horizon", 2), "freq"),
         ((*TRAIN[:6], "--horizon", 0), "horizon"),

@@ -52,7 +52,8 @@ def test_the_run_holds_all_that_a_person_looks_for(first: TrainResult, tracking:
     assert run.data.tags["forecaster.started_by"] == "cli"
     assert run.inputs.dataset_inputs[0].dataset.digest
     found = {file.path for file in tracking.list_artifacts(first.run_id)}
-    assert {"per_series.csv", "plots", "profile.json", "settings.yaml"} <= found
+    assert {"per_series.csv", "plots", "profile.html", "profile.json", "settings.yaml"} <= found
+    assert "gaps" in {finding.topic for finding in first.findings}
     assert len(tracking.list_artifacts(first.run_id, "plots")) == 3
 
 

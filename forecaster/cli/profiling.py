@@ -1,0 +1,54 @@
+"""`forecaster profile`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from forecaster.cli import options
+from forecaster.cli.output import Json, emit, prepare, replace_file, show_table, stdout
+from forecaster.errors import InputError
+
+
+def profile(
+    data: options.Data,
+    freq: options.Freq = None,
+    horizon: Annotated[int | None, typer.Option("--horizon", help="Steps to forecast; a season if not given.")] = None,
+    season: options.Season = None,
+    duplicates: options.Duplicates = options.DuplicatesChoice.error,
+    resample: options.Resample = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write a page with a picture to this .html file.")] = None,
+    json: Json = False,
+) -> None:
+    """What is in DATA, and what a training would do about it. Nothing is trained or stored."""
+    prepare(json)
+    rows = options.row_settings(duplicates, resample)
+    if out is not None and out.suffix.lower() != ".html":
+        raise InputError(f"{out} is not a page", field="--out", mend="name a .html file")
+    if horizon is not None:
+        options.check_horizon(horizon)
+    from forecaster.frequency import Frequency
+    from forecaster.inference import infer_freq
+    from training.planning import prepare as read
+    from training.report import page, report
+    from training.request import Silent, TrainRequest
+
+    step = Frequency.parse(freq or infer_freq(data), season)
+    usual = step.season if step.season > 1 else 12
+    request = TrainRequest(
+        data=data, name="profile", freq=step.name, season=season, horizon=horizon or usual, rows=rows
+    )
+    prepared = read(request, Silent())
+    found = report(prepared.panel, prepared.profile, prepared.plan)
+    if out is not None:
+        text = page(found, prepared.panel, Path(data).name)
+        replace_file(out, lambda aside: aside.write_text(text, encoding="utf-8"))
+    if json:
+        emit({**found.model_dump(mode="json"), **({"out": str(out)} if out else {})})
+        return
+    findings = [[finding.topic, finding.found, finding.done] for finding in found.findings]
+    show_table(f"{data}: {found.span}, one step is {found.freq}", ("", "found", "what is done about it"), findings)
+    stdout.print(found.settings)
+    stdout.print(f"page written to {out}" if out else "a page with a picture: --out profile.html")
