@@ -10,16 +10,26 @@ up: $(VENV)/.installed
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+# pip compiles on one core, and takes as long for that as for the rest; COMPILE takes all cores. Files that are written
+# for other Pythons, which some packages hold, fail there as they do with pip, and are never imported.
+INSTALL := $(BIN)/pip install --quiet --progress-bar on --no-compile -c constraints.txt
+COMPILE = $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
+
+$(VENV)/.torch: constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --progress-bar on -c constraints.txt torch
-	$(BIN)/pip install --quiet --progress-bar on -c constraints.txt -e .
+	$(INSTALL) torch
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --progress-bar on -c constraints.txt -e '.[dev]'
+$(VENV)/.installed: $(VENV)/.torch pyproject.toml
+	$(INSTALL) -e .
+	@$(COMPILE)
 	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.torch pyproject.toml
+	$(INSTALL) -e '.[dev]'
+	@$(COMPILE)
+	@touch $(VENV)/.installed $@
 
 test: lint unit
 

@@ -29,7 +29,7 @@ PREDICTORS: dict[str, Predictor] = {
     "stepwise": make_predictor(seed=3, network={"segment": 1, "decoder": "pmf", "location": "mean"}),
 }
 each_predictor = pytest.mark.parametrize("name", PREDICTORS)
-generated = settings(max_examples=25, deadline=None)
+generated = settings(max_examples=15, deadline=None)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ PANEL = make_panel(n=4, length=400, missing=0.1)
 COUNTS = {"network.location": "zero", "network.scale": "size", "model.transform": "identity"}
 VARIANTS: dict[str, dict[str, Any]] = {
     **{cell: {"network.cell": cell} for cell in ("rnn", "gru", "lstm", "lstm_peephole", "gru_reset_before")},
-    "stepwise": {"network.segment": 1},
+    "stepwise": {"network.segment": 1, "network.context": 72, "network.lags": [24], "network.highway": 48},
     "pmf": {"network.decoder": "pmf"},
     "autoregressive": {"network.decoder": "autoregressive"},
     "attention": {"network.attention": True},
