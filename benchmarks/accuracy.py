@@ -2,6 +2,7 @@
 
     python benchmarks/accuracy.py FOLDER --preset balanced best --seeds 5
     python benchmarks/accuracy.py FOLDER --small 100 --seeds 3
+    python benchmarks/accuracy.py FOLDER --frequencies Hourly --missing
     python benchmarks/accuracy.py FOLDER --long-horizon
     python benchmarks/accuracy.py FOLDER --peers --peers-python PEERS/bin/python
     python benchmarks/accuracy.py --table
@@ -42,6 +43,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--preset", nargs="+", choices=list(PRESETS), default=["balanced"])
     parser.add_argument("--seeds", type=int, default=1, help="seeds 1 to this")
     parser.add_argument("--small", type=int, help="only so many series of each frequency, others for each seed")
+    parser.add_argument("--missing", action="store_true", help="also with a tenth and three of the values removed")
     parser.add_argument("--long-horizon", nargs="*", choices=list(SETS), help="all three sets when none is named")
     parser.add_argument("--horizons", nargs="+", type=int, default=list(HORIZONS), help="of the long-horizon sets")
     parser.add_argument("--peers", nargs="*", choices=[*IN_OUR_ENVIRONMENT, *NEURAL], help="all when none is named")
@@ -63,7 +65,7 @@ def main() -> int:
         names = present(arguments.folder) if arguments.frequencies is None else arguments.frequencies
         sets = [M4Set.load(arguments.folder, name) for name in names]
         m4 = small_tasks(arguments, sets) if arguments.small else m4_tasks(arguments, sets)
-        own = itertools.chain(m4, long_tasks(arguments))
+        own = itertools.chain(m4, missing_tasks(arguments, sets), long_tasks(arguments))
         failed = perform(own, results, arguments.jobs)
         # Peers are given the times that ours took.
         failed = failed or perform(peer_tasks(arguments, sets, results), results, arguments.jobs)
@@ -89,6 +91,18 @@ def small_tasks(arguments: argparse.Namespace, sets: list[M4Set]) -> Iterator[Ta
         for model in IN_OUR_ENVIRONMENT:
             key = Key(f"m4-{arguments.small}", m4.frequency, m4.rules.horizon, model, seed)
             yield key, lambda few=few, model=model, seed=seed: m4_peer(few, model, seed, None, 0, 0)
+
+
+def missing_tasks(arguments: argparse.Namespace, sets: list[M4Set]) -> Iterator[Task]:
+    """The same with values removed from the training part: one by one, and a season at a time."""
+    if not arguments.missing:
+        return
+    seeds = range(1, arguments.seeds + 1)
+    for m4, preset, seed, share in itertools.product(sets, arguments.preset, seeds, (0.1, 0.3)):
+        for how, block in (("one by one", 1), ("in blocks", m4.rules.season)):
+            key = Key("missing", f"{m4.frequency}, {share:.0%} {how}", m4.rules.horizon, preset, seed)
+            less = m4.thinned(share, block, seed)
+            yield key, lambda less=less, preset=preset, seed=seed: m4_ours(less, preset, seed)
 
 
 def long_tasks(arguments: argparse.Namespace) -> Iterator[Task]:

@@ -5,6 +5,7 @@ Legend: N series, H horizon steps.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +73,21 @@ class M4Set:
         ids = [self.ids[row] for row in chosen]
         train = self.train.filter(pc.is_in(self.train["unique_id"].cast(pa.string()), pa.array(ids)))
         return M4Set(self.frequency, train, ids, [self.histories[row] for row in chosen], self.truth[chosen])
+
+    def thinned(self, share: float, block: int, seed: int) -> M4Set:
+        """Without a share of its training rows, in blocks of so many steps; a series' last row stays, without a value.
+
+        Scores are of the same truth, in units of the whole histories.
+        """
+        generator = np.random.default_rng(seed)
+        ordered = self.train.sort_by([("unique_id", "ascending"), ("ds", "ascending")])
+        lengths = [len(history) for history in self.histories]
+        removed = np.concatenate([np.repeat(generator.random(-(-n // block)) < share, block)[:n] for n in lengths])
+        last = np.zeros(len(removed), bool)
+        last[np.cumsum(lengths) - 1] = True
+        place = ordered.column_names.index("y")
+        emptied = ordered.set_column(place, "y", pc.if_else(pa.array(removed), None, ordered["y"]))
+        return dataclasses.replace(self, train=emptied.filter(pa.array(~removed | last)))
 
     def scores(self, forecast: pa.Table) -> dict[str, float]:
         """Means over the series: smape, mase, owa; wql, msis and coverage where the forecast has their columns.

@@ -18,7 +18,7 @@ _LIBRARIES = ("torch", "pytorch-lightning", "numpy", "statsforecast")
 class Key:
     """What a result is of.
 
-    suite: `m4`, `m4-100` (so many series drawn from it) or `long`; model: a preset of ours or a peer
+    suite: `m4`, `m4-100` (so many series drawn from it), `missing` or `long`; model: a preset of ours or a peer
     """
 
     suite: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def write(folder: Path, document: Path) -> None:
     results, machines = read_all(list(folder.glob("accuracy-*.json")))
     # A trial with a few steps says nothing of accuracy.
     results = {key: result for key, result in results.items() if key.model != "quick"}
-    parts = [_INTRODUCTION, *_m4(results), *_small(results), *_long(results), _machines(machines)]
+    parts = [_INTRODUCTION, *_m4(results), *_small(results), *_missing(results), *_long(results), _machines(machines)]
     document.write_text("\n".join(parts))
 
 
@@ -84,6 +85,28 @@ def _small(results: Measured) -> Iterable[str]:
             for model, seeds in _by_model(found):
                 yield _row(frequency, model, len(seeds), *_figures(seeds, _COLUMNS["m4"]))
         yield ""
+
+
+def _missing(results: Measured) -> Iterable[str]:
+    found = {key: result for key, result in results.items() if key.suite == "missing"}
+    if not found:
+        return
+    yield "## Missing values\n"
+    yield "M4 with values removed from the training part, one by one or a season at a time, as absent rows. Worse: OWA"
+    yield "against that of the same preset and seeds on the complete data.\n"
+    yield _head("", "", "seeds", "worse", *(_TITLES[name] for name in _COLUMNS["m4"]))
+    for data in sorted({key.data for key in found}):
+        for model, seeds in _by_model({key: result for key, result in found.items() if key.data == data}):
+            pairs = [(found[key], _whole(results, key)) for key in found if (key.data, key.model) == (data, model)]
+            worse = [100 * (less["owa"] / whole["owa"] - 1) for less, whole in pairs if whole]
+            told = f"{_figure(worse, 1)} %" if worse else ""
+            yield _row(data, model, len(seeds), told, *_figures(seeds, _COLUMNS["m4"]))
+    yield ""
+
+
+def _whole(results: Measured, key: Key) -> dict[str, Any] | None:
+    """What the same preset and seed gave on the data as it is."""
+    return results.get(replace(key, suite="m4", data=key.data.split(",")[0]))
 
 
 def _long(results: Measured) -> Iterable[str]:

@@ -84,6 +84,34 @@ def test_a_sample_is_of_whole_series_and_the_same_for_the_same_seed() -> None:
     assert m4.sample(100, 1).ids == names
 
 
+@pytest.mark.parametrize(("share", "block"), [(0.1, 1), (0.3, 24)])
+def test_values_are_removed_from_the_training_part_alone(share: float, block: int) -> None:
+    names, steps = [f"H{i}" for i in range(50)], 500
+    histories = [np.arange(1.0, steps + 1) + i for i in range(50)]
+    train = pa.table(
+        {
+            "unique_id": np.repeat(names, steps),
+            "ds": np.tile(np.arange(1, steps + 1), 50),
+            "y": np.concatenate(histories),
+        }
+    )
+    m4 = M4Set(
+        "Hourly", train.take(np.random.default_rng(0).permutation(len(train))), sorted(names), [], np.ones((50, 48))
+    )
+    m4 = M4Set(m4.frequency, m4.train, m4.ids, [histories[int(name[1:])] for name in m4.ids], m4.truth)
+    less = m4.thinned(share, block, 1)
+    assert less.train == m4.thinned(share, block, 1).train != m4.thinned(share, block, 2).train
+    kept = less.train.to_pandas()
+    assert kept.y.count() / len(train) == pytest.approx(1 - share, abs=0.04)
+    assert (kept.groupby("unique_id").ds.max() == steps).all()
+    assert (kept.y.isna() <= (kept.ds == steps)).all()
+    known = kept.dropna()
+    assert (known.y == known.ds + known.unique_id.str[1:].astype(int)).all()
+    gaps = known.groupby("unique_id").ds.diff().dropna() - 1
+    assert (gaps % block == 0).all()
+    assert less.histories is m4.histories
+
+
 def test_long_horizon_parts_are_the_published_ones() -> None:
     assert split(17420, SETS["ETTh1"].ends) == (8640, 11520, 14400)
     assert split(52696, SETS["Weather"].ends) == (36887, 52696 - 10539, 52696)
@@ -134,6 +162,7 @@ def test_the_table_tells_mean_and_spread_of_the_seeds_and_leaves_trials_out(tmp_
     new.add(key("neuralforecast-gru", 1), {"smape": 20.0, "mase": 3.0, "owa": 1.2, "seconds": 100.0, "series": 414})
     new.add(key("quick", 1), {**MEASURED, "series": 414})
     new.add(Key("m4-100", "Hourly", 48, "balanced", 1), {**MEASURED, "owa": 0.5, "series": 100})
+    new.add(Key("missing", "Hourly, 10% in blocks", 48, "balanced", 1), {**MEASURED, "owa": 0.4305, "series": 414})
     new.add(Key("long", "ETTh1", 96, "balanced", 1), {"mse": 0.37, "mae": 0.4, "seconds": 60.0})
     write(tmp_path, tmp_path / "accuracy.md")
     lines = (tmp_path / "accuracy.md").read_text().splitlines()
@@ -141,5 +170,7 @@ def test_the_table_tells_mean_and_spread_of_the_seeds_and_leaves_trials_out(tmp_
     assert balanced.startswith("| balanced | 2 | 0.420 ± 0.014 | 9.000 ± 0.000 | 0.800 ± 0.000 |")
     assert "| neuralforecast-gru | 1 | 1.200 | 20.000 | 3.000 |  |  |  | 100 |" in lines
     assert "| Hourly | balanced | 1 | 0.500 | 9.000 | 0.800 | 0.0200 | 6.40 | 0.950 | 100 |" in lines
+    worse = f"| Hourly, 10% in blocks | balanced | 1 | {100 * (0.4305 / MEASURED['owa'] - 1):.1f} % | 0.430 |"
+    assert any(line.startswith(worse) for line in lines)
     assert "| ETTh1 | 96 | balanced | 1 | 0.370 | 0.400 | 60 | 0.351 |" in lines
     assert not any("quick" in line for line in lines)
