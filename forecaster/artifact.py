@@ -80,7 +80,9 @@ def load_artifact(directory: Path | str, *, backtest: bool = False) -> Predictor
 def _read_network(weights: Path, settings: ModelSettings) -> ForecastNetwork:
     network = ForecastNetwork(settings)
     try:
-        network.load_state_dict(load_file(weights))
+        # Older artifacts do not say how much to widen the forecast of a short history: then it is as it was.
+        young = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("young_")}
+        network.load_state_dict({**young, **load_file(weights)})
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ArtifactError(f"the weights in {weights} cannot be read: {first_line(error)}") from error
     return network

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from forecaster.cells import State, build_cell
@@ -27,6 +27,7 @@ from forecaster.transforms import relative, transform, untransform
 
 _POSITION_WIDTH = 16
 _MOST_KNOTS = 256  # of a long horizon; the correlation between them grows with their square
+YOUNG_RUNGS = 12
 _FARTHEST = 50.0  # normalised values lie far inside; keeps one absurd value from overflowing
 
 
@@ -95,7 +96,7 @@ class SegmentNetwork(nn.Module):
         values, observed = values[:, -s.context :], observed[:, -s.context :]
         values = tame(values, observed)
         location = locate(values, observed, s.location)
-        scale = spread(values, observed, s.scale, self.typical_scale, relative)
+        scale = spread(values, observed, s.scale, self.typical_scale, relative, s.season)
         z = torch.where(observed, (values - location) / scale, 0.0).clamp(-_FARTHEST, _FARTHEST)
         z = fill(z, observed, s.season)
         padding = s.input_segments * s.segment - s.context
@@ -143,12 +144,16 @@ class ForecastNetwork(nn.Module):
     """The whole forecast as one graph: transform, members, their mean, calibration, inverse transform.
 
     `calibration` [H, Q] stretches each quantile's distance from the median; it is 1 until calibrated.
+    `young_steps` [R] and `young_stretch` [R] widen the forecast of a window with few observed values: at how many of
+    them, and by how much; linear in the logarithm of their number between; 1 until measured.
     `dependence` [K, K] is the Cholesky factor of the correlation between steps (knots) that sample paths keep; the
     identity until measured.
     """
 
     calibration: Tensor
     dependence: Tensor
+    young_steps: Tensor
+    young_stretch: Tensor
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
@@ -157,13 +162,15 @@ class ForecastNetwork(nn.Module):
         self.members = nn.ModuleList([SegmentNetwork(member, settings.quantiles) for member in settings.members])
         self.register_buffer("calibration", torch.ones(settings.horizon, len(settings.quantiles)))
         self.register_buffer("dependence", torch.eye(min(settings.horizon, _MOST_KNOTS)))
+        self.register_buffer("young_steps", torch.logspace(0, 1, YOUNG_RUNGS))
+        self.register_buffer("young_stretch", torch.ones(YOUNG_RUNGS))
 
     def forward(
         self, values: Float[Tensor, "batch context"], observed: Bool[Tensor, "batch context"]
     ) -> Float[Tensor, "batch horizon quantiles"]:
         """Raw values (0 where unobserved) and flags of the last `context` steps to quantiles in data units."""
         transformed, unit = transform(self.settings.transform, values, observed)
-        quantiles = self.calibrate(self.transformed_quantiles(transformed, observed, unit))
+        quantiles = self.widen(self.calibrate(self.transformed_quantiles(transformed, observed, unit)), observed)
         restored = untransform(self.settings.transform, quantiles, unit)
         return restored if self.settings.floor is None else restored.clamp(min=self.settings.floor)
 
@@ -183,6 +190,19 @@ class ForecastNetwork(nn.Module):
         """Stretch distances from the median; sorting keeps the quantiles in order (Chernozhukov et al. 2010)."""
         median = quantiles[:, :, self.median, None]
         return (median + (quantiles - median) * self.calibration).sort(dim=-1).values
+
+    def widen(
+        self, quantiles: Float[Tensor, "batch horizon quantiles"], observed: Bool[Tensor, "batch context"]
+    ) -> Float[Tensor, "batch horizon quantiles"]:
+        """Stretch distances from the median by what so few observed values ask for."""
+        median = quantiles[:, :, self.median, None]
+        return median + (quantiles - median) * self.stretch_of(observed.sum(1))[:, None, None]
+
+    def stretch_of(self, known: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """How much wider a forecast from so many observed values is than the calibrated one."""
+        low, high = self.young_steps[:-1].log(), self.young_steps[1:].log()
+        missing = ((high - known.float().clamp_min(1).log()[:, None]) / (high - low)).clamp(0, 1)  # of each rung
+        return self.young_stretch[-1] + (missing * (self.young_stretch[:-1] - self.young_stretch[1:])).sum(1)
 
 
 def _lag_index(settings: NetworkSettings) -> Tensor:

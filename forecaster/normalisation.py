@@ -19,7 +19,7 @@ _SMALLEST = 1e-30
 _NORMAL_DEVIATION = 1.4826  # standard deviations in a median absolute deviation of normal data
 _STRANGE, _FAR = 0.02, 10.0  # share of a window's values that may be outliers; how far others reach, in usual ranges
 _FEWEST_STEPS = 20  # observed, from which a usual range is told
-_TOO_FEW = 2  # so few observed values say nothing of a series' variation
+_FEWEST = 3  # observed values that say anything of a series' variation
 
 
 def fill(
@@ -107,15 +107,17 @@ def spread(
     how: Scale,
     typical: Float[Tensor, ""],
     relative: bool | Bool[Tensor, "batch 1"],
+    season: int = 1,
 ) -> Float[Tensor, "batch 1"]:
     """The scale of each window, as `NetworkSettings.scale` names it.
 
-    A window with too few observed values has the panel's `typical` scale instead. `relative` says where scales
+    A window with fewer observed values than a season has, or too few at all, has the panel's `typical` scale instead:
+    three hours of a night say nothing of the day. `relative` says where scales
     count in units of the window's mean size (False where the transform has taken the unit away).
     """
     mean_size = mean_observed(values.abs(), observed)
     size = torch.where(torch.as_tensor(relative, device=values.device), mean_size, 1.0)
-    few = observed.sum(1, keepdim=True) <= _TOO_FEW
+    few = observed.sum(1, keepdim=True) < max(_FEWEST, season)
     measured = mean_size if how == "size" else _variation(values, observed, how)
     return torch.where(few, typical * size, measured).clamp_min(_SMALLEST) + _RELATIVE_FLOOR * size
 

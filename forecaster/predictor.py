@@ -27,6 +27,7 @@ MOST_PATHS = 1_000
 _CHUNK = 1024  # windows in one pass: enough to fill the matrix products, small enough for any memory
 _GRAPH_WINDOWS = 64  # beyond, matrix products are most of the work, and torch's are as fast
 _FEW = 3
+_MUCH_WIDER = 1.2
 _LAST_DAY = np.datetime64("9999-12-31", "us")
 
 
@@ -214,6 +215,10 @@ class Predictor:
         recent = panel.observed_counts(self.info.context)
         for index in np.flatnonzero(recent < _FEW):
             warnings[index].append(f"only {recent[index]} observed values: the forecast rests on what is typical")
+        stretch = self.network.stretch_of(torch.as_tensor(recent)).cpu().numpy()
+        for index in np.flatnonzero((recent >= _FEW) & (stretch > _MUCH_WIDER)):
+            wide = f"{stretch[index]:.1f} times as wide"
+            warnings[index].append(f"only {recent[index]} observed values: intervals are {wide} as for a long history")
         for index in np.flatnonzero((recent >= _FEW) & _constant(panel)):
             warnings[index].append("the history is constant")
         for index in np.flatnonzero(_coarse(panel)):

@@ -16,13 +16,15 @@ import torch
 from torch import Tensor
 
 from forecaster.backtest import BacktestWindows
-from forecaster.network import ForecastNetwork
+from forecaster.network import YOUNG_RUNGS, ForecastNetwork
 from forecaster.paths import knot_of_step
 from forecaster.transforms import transform, transform_truth
-from forecaster.windows import gather_context
+from forecaster.windows import gather_context, truncate_context
 
 _LEAST, _MOST = 1.0, 4.0  # a calm stretch at the end of the data is no reason to promise less uncertainty
 _PRIOR_TAIL = 20.0  # misses of one step's own that weigh as much as the pooled factor
+_USUALLY_OBSERVED = 0.05  # share of the windows that may have fewer values than are taken for usual
+_YOUNG_WINDOWS, _YOUNG_LEVEL, _MOST_YOUNG = 400, 0.8, 100.0
 _HIGHEST = 0.999  # correlation of neighbours
 _JITTER = 1e-4
 _CHUNK = 1024
@@ -116,14 +118,62 @@ def _ratios(network: ForecastNetwork, windows: BacktestWindows) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _each_chunk(network: ForecastNetwork, windows: BacktestWindows) -> Iterator[tuple[Tensor, Tensor]]:
-    """Truths [B, H] (NaN = unobserved) and uncalibrated quantiles [B, H, Q], both as the network sees them."""
+def young_stretches(network: ForecastNetwork, windows: BacktestWindows) -> tuple[Tensor, Tensor]:
+    """[R] numbers of observed values and [R] how much wider than calibrated a forecast from so few must be.
+
+    The windows are cut to so many last steps each, as if their series were that young; the calibrated `network` is
+    asked, and stretched until its 80 % interval holds what it promises. From as many values as nearly all windows
+    have by themselves, nothing is stretched.
+    """
+    enough = max(2.0, float(np.quantile(_observed(network, windows), _USUALLY_OBSERVED)))
+    steps = np.geomspace(1, enough, YOUNG_RUNGS)
+    stretches = np.ones(YOUNG_RUNGS)
+    few = windows.take(np.random.default_rng(0).permutation(len(windows.series))[:_YOUNG_WINDOWS])
+    for rung, keep in enumerate(steps[:-1]):
+        stretches[rung] = _stretch(network, few, round(keep))
+    wider = np.maximum.accumulate(stretches[::-1])[::-1]
+    return torch.tensor(steps, dtype=torch.float32), torch.tensor(wider.copy(), dtype=torch.float32)
+
+
+def _stretch(network: ForecastNetwork, windows: BacktestWindows, keep: int) -> float:
+    """Of windows of `keep` steps: the 80 % quantile of how far the truth lies out, in halves of the 80 % interval."""
+    levels = np.array(network.settings.quantiles)
+    low, high = (int(np.abs(levels - level).argmin()) for level in (0.1, 0.9))
+    found = []
+    for truth, quantiles in _each_chunk(network, windows, keep):
+        grid = network.calibrate(quantiles)
+        median = grid[:, :, network.median]
+        width = torch.where(truth < median, median - grid[:, :, low], grid[:, :, high] - median)
+        found.append(((truth - median).abs() / torch.where(width > 0, width, torch.nan)).numpy().ravel())
+    ratio = np.concatenate(found)
+    ratio = ratio[~np.isnan(ratio)]
+    return float(np.clip(np.quantile(ratio, _YOUNG_LEVEL), 1.0, _MOST_YOUNG)) if len(ratio) else 1.0
+
+
+def _observed(network: ForecastNetwork, windows: BacktestWindows) -> np.ndarray:
+    """[N] observed values in each window's context."""
+    flat = torch.as_tensor(windows.panel.values)
+    begin, origin = torch.as_tensor(windows.begin), torch.as_tensor(windows.origin)
+    parts = (slice(low, low + _CHUNK) for low in range(0, len(begin), _CHUNK))
+    context = network.settings.context
+    return np.concatenate([gather_context(flat, begin[p], origin[p], context).observed.sum(1).numpy() for p in parts])
+
+
+def _each_chunk(
+    network: ForecastNetwork, windows: BacktestWindows, keep: int | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Truths [B, H] (NaN = unobserved) and uncalibrated quantiles [B, H, Q], both as the network sees them.
+
+    keep: last steps of each window that are not forgotten; all if None
+    """
     flat, how = torch.as_tensor(windows.panel.values), network.settings.transform
     with torch.inference_mode():
         for low in range(0, len(windows.series), _CHUNK):
             rows = slice(low, low + _CHUNK)
             begin, origin = torch.as_tensor(windows.begin[rows]), torch.as_tensor(windows.origin[rows])
             context = gather_context(flat, begin, origin, network.settings.context)
+            if keep is not None:
+                context = truncate_context(context, torch.full_like(origin, keep))
             transformed, unit = transform(how, *context)
             quantiles = network.transformed_quantiles(transformed, context.observed, unit)
             yield transform_truth(how, torch.as_tensor(windows.truth[rows]), unit), quantiles

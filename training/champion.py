@@ -81,6 +81,7 @@ def _score_champion(champion: ModelVersion, windows: BacktestWindows) -> tuple[d
     if predictor.info.horizon != windows.horizon:  # rolled forward or cut: its own calibration is all there is
         return evaluate(predictor, windows).metrics, caveat
     predictor.network.calibration.fill_(1.0)
+    predictor.network.young_stretch.fill_(1.0)
     settings = predictor.info.settings
     grid = cross_calibrated(predictor, windows)
     return score_quantiles(windows, grid, settings.quantiles, positive=settings.transform == "log").metrics, caveat

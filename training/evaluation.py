@@ -21,7 +21,7 @@ from forecaster.baselines import seasonal_naive, theta
 from forecaster.network import ForecastNetwork
 from forecaster.panel import FloatArray, Panel
 from forecaster.predictor import Predictor
-from training.calibration import calibration_factors, measure_dependence
+from training.calibration import calibration_factors, measure_dependence, young_stretches
 from training.settings import TrainingSettings
 
 _MOST_NUMBERS = 20_000_000  # of quantiles that are held at once
@@ -35,6 +35,7 @@ class Evaluation:
 
     baselines: name -> measures; `theta` covers `series` windows only, and `model_mase` is the model's on the same
     calibration: [H, Q] factors from all windows; dependence: [K, K] of the steps, for sample paths
+    young: [R] numbers of observed values and [R] how much they widen a forecast
     """
 
     windows: BacktestWindows
@@ -43,11 +44,14 @@ class Evaluation:
     baselines: dict[str, dict[str, float]]
     calibration: torch.Tensor
     dependence: torch.Tensor
+    young: tuple[torch.Tensor, torch.Tensor]
 
     def calibrate(self, network: ForecastNetwork) -> None:
         """Give a network what was learnt from the held-out windows."""
         network.calibration.copy_(self.calibration)
         network.dependence.copy_(self.dependence)
+        network.young_steps.copy_(self.young[0])
+        network.young_stretch.copy_(self.young[1])
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -81,7 +85,8 @@ def evaluate_training(predictor: Predictor, windows: BacktestWindows, settings: 
     factors = calibration_factors(predictor.network, windows)
     with _calibrated(predictor.network, factors):
         dependence = measure_dependence(predictor.network, windows)
-    return Evaluation(windows, quantiles, scores, baselines, factors, dependence)
+        young = young_stretches(predictor.network, windows)
+    return Evaluation(windows, quantiles, scores, baselines, factors, dependence, young)
 
 
 def score_training(predictor: Predictor, windows: BacktestWindows) -> tuple[FloatArray, Scores]:

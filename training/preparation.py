@@ -37,6 +37,7 @@ def build_network(
                 "the model to start from has another architecture", field="warm_start", mend="use the same settings"
             ) from error
         network.calibration.fill_(1.0)
+        network.young_stretch.fill_(1.0)
         network.dependence.copy_(torch.eye(len(network.dependence)))
     network.to(windows.flat.device)
     if weights is None:
@@ -87,7 +88,7 @@ def _measure_typical_scales(network: ForecastNetwork, windows: TrainingWindows, 
         assert isinstance(member, SegmentNetwork)
         width = member.settings.context
         values, observed = transformed[:, -width:], context.observed[:, -width:]
-        scale = spread(values, observed, member.settings.scale, member.typical_scale, sized)
+        scale = spread(values, observed, member.settings.scale, member.typical_scale, sized, member.settings.season)
         size = (values.abs().sum(1) / observed.sum(1).clamp_min(1))[:, None]
         ratios = torch.where(sized, scale / size.clamp_min(1e-30), scale)[long]
         if len(ratios):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from forecaster.artifact import SCHEMA_VERSION, load_artifact, save_artifact
 from forecaster.errors import ArtifactError
@@ -25,6 +26,18 @@ def test_a_loaded_model_forecasts_as_the_saved_one(saved: Path) -> None:
     found = load_artifact(saved).predict(panel, levels=[95])
     np.testing.assert_allclose(found.median, expected.median, rtol=1e-5)  # its graph adds in another order
     np.testing.assert_allclose(found.interval(95), expected.interval(95), rtol=1e-5)
+
+
+def test_an_artifact_from_before_young_series_were_measured_is_served_as_it_was(saved: Path) -> None:
+    weights = load_file(saved / "weights.safetensors")
+    older = {name: tensor for name, tensor in weights.items() if not name.startswith("young_")}
+    assert len(older) == len(weights) - 2
+    save_file(older, saved / "weights.safetensors")
+    expected = make_predictor(transform="log").predict(make_panel()).median
+    np.testing.assert_allclose(load_artifact(saved).predict(make_panel()).median, expected, rtol=1e-5)
+    save_file({name: tensor for name, tensor in older.items() if name != "calibration"}, saved / "weights.safetensors")
+    with pytest.raises(ArtifactError):
+        load_artifact(saved)
 
 
 def test_a_network_that_has_no_graph_is_served_by_torch(tmp_path: Path) -> None:

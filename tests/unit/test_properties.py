@@ -78,7 +78,7 @@ def recipes(kinds: list[str], shortest: int = 1) -> st.SearchStrategy[list[Recip
 
 
 panels = recipes(KINDS)
-with_a_scale = recipes(VARYING, shortest=60)  # others have the panel's typical one, in units of their size
+with_a_scale = recipes(VARYING, shortest=100)  # others have the panel's typical one, in units of their size
 
 
 def panel_of(rows: list[np.ndarray]) -> Panel:

@@ -6,8 +6,9 @@ from forecaster.backtest import backtest_windows, forecast_windows
 from forecaster.panel import Panel
 from forecaster.predictor import Predictor
 from forecaster.reading import panel_from_histories
+from forecaster.windows import gather_context, truncate_context
 from tests.fixtures_models import make_panel, make_predictor
-from training.calibration import calibration_factors
+from training.calibration import calibration_factors, young_stretches
 
 PLAN = {"horizon": 24, "windows": 1, "step": 1, "season": 24}
 
@@ -45,3 +46,45 @@ def test_few_windows_move_factors_little_and_never_out_of_bounds() -> None:
     assert factors.min() >= 1
     assert factors.max() <= 4
     assert np.ptp(factors.numpy(), axis=0).max() < 3
+
+
+def seasonal_panel(seed: int) -> Panel:
+    """A strong season of 24 steps: a history shorter than that says little of what comes."""
+    generator = np.random.default_rng(seed)
+    phase = np.arange(200) * 2 * np.pi / 24 + generator.uniform(0, 2 * np.pi, (300, 1))
+    histories = 100 + 20 * np.sin(phase) + generator.normal(scale=2, size=(300, 200))
+    return panel_from_histories([str(i) for i in range(300)], [1] * 300, list(histories), "h")
+
+
+def young_coverage(predictor: Predictor, keep: int) -> float:
+    """Of the 80 % interval, of series that the stretches were not measured on, `keep` steps old."""
+    windows, levels = backtest_windows(seasonal_panel(2), **PLAN), predictor.info.quantiles
+    flat, ends = (torch.as_tensor(x) for x in (windows.panel.values, windows.origin))
+    context = gather_context(flat, torch.as_tensor(windows.begin), ends, predictor.info.context)
+    with torch.inference_mode():
+        grid = predictor.network(*truncate_context(context, torch.full_like(ends, keep))).numpy()
+    return metrics.mean(metrics.coverage(windows.truth, grid[..., levels.index(0.1)], grid[..., levels.index(0.9)]))
+
+
+def test_intervals_of_young_series_hold_too() -> None:
+    predictor, windows = make_predictor(trained=False), backtest_windows(seasonal_panel(1), **PLAN)
+    network = predictor.network
+    network.members[0].typical_scale.fill_(0.14)  # of a sine of 20 about 100, as a training measures it
+    network.calibration.copy_(calibration_factors(network, windows))
+    ages = (1, 3, 10, 20)  # less than a season
+    before = [young_coverage(predictor, age) for age in ages]
+    steps, stretch = young_stretches(network, windows)
+    network.young_steps.copy_(steps)
+    network.young_stretch.copy_(stretch)
+    assert before[1] < 0.4  # there was something to mend
+    assert steps[0] == 1
+    assert steps[-1] == 96  # the whole context is what nearly all windows have
+    assert stretch[-1] == 1
+    assert (stretch.diff() <= 0).all()
+    for age in ages:
+        assert 0.72 < young_coverage(predictor, age) < 0.95, age
+    assert network.stretch_of(torch.tensor([96, 500])).tolist() == [1.0, 1.0]
+    panel = panel_from_histories(["young", "old"], [1, 1], [[1.0, 5.0, 2.0, 7.0], list(range(200))], "h")
+    young, old = predictor.predict(panel).warnings
+    assert "only 4 observed values: intervals are " in young[0]
+    assert old == []
