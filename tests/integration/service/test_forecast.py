@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,7 +15,9 @@ import pytest
 
 from forecaster.predictor import Predictor
 from forecaster.reading import panel_from_histories, read_panel
-from tests.fixtures_models import make_panel
+from tests.fixtures_models import make_panel, make_predictor
+from tests.fixtures_service import Serve, is_ready, keep_copy
+from tests.waiting import wait_until
 
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
 
@@ -119,6 +122,23 @@ def test_a_history_that_says_little_is_answered_with_a_warning(
     (one,) = ask(client, [{"id": "a", "values": values}])["forecasts"]
     assert told in one["warnings"][0]
     assert np.isfinite(one["median"]).all()
+
+
+def test_a_model_combines_the_rows_of_a_step_in_every_form_of_request(serve: Serve, tmp_path: Path) -> None:
+    keep_copy(tmp_path, make_predictor(rows={"resample": "mean"}))
+    client = serve(default_model="toy")
+    wait_until(lambda: is_ready(client))
+    quarters = pd.date_range("2024-01-01", periods=4 * 120, freq="15min")
+    values = np.repeat(np.asarray(history(), float), 4) + np.tile([-3.0, 1.0, 1.0, 1.0], 120)
+    stamps = [stamp.isoformat() for stamp in quarters]
+    (fine,) = ask(client, [{"id": "a", "timestamps": stamps, "values": values.tolist()}])["forecasts"]
+    (hours,) = ask(client, [{"id": "a", "start": "2024-01-01", "values": history()}])["forecasts"]
+    np.testing.assert_allclose(fine["median"], hours["median"], rtol=1e-4)
+    assert fine["timestamps"] == hours["timestamps"]
+    assert fine["warnings"] == ["480 rows were combined into 120 steps, each by its mean"]
+    table = pd.DataFrame({"unique_id": "a", "ds": quarters, "y": values})
+    answer = client.post("/v1/forecast", content=written(table, "text/csv"), headers={"Content-Type": "text/csv"})
+    np.testing.assert_allclose(pd.read_csv(io.StringIO(answer.text))["median"], hours["median"], rtol=1e-4)
 
 
 def test_covariates_that_are_not_used_are_told_for_their_series(client: httpx.Client) -> None:
