@@ -13,6 +13,7 @@ import numpy.typing as npt
 from forecaster.columns import decode, wall_clock
 from forecaster.errors import InputError
 from forecaster.frequency import Frequency, IntArray
+from forecaster.settings import RowSettings
 from forecaster.sources import Source, open_source
 
 _MOST_ROWS = 2_000_000  # that are looked at, from the beginning on
@@ -26,12 +27,15 @@ _MONTHS = {1: "M", 3: "Q", 12: "Y"}
 _MEND = "say what one step is (freq), and what the rows within a step give if they are irregular (resample)"
 
 
-def infer_freq(source: Any) -> str:
+def infer_freq(source: Any, rows: RowSettings | None = None) -> str:
     """The longest step that all timestamps of the source lie on, as pandas writes it.
 
-    source: what `read_panel` reads
+    source, rows: what `read_panel` reads
     Raises InputError, with examples, where there is no such step or too little to tell.
     """
+    if rows is not None and rows.resample:
+        mend = "name the step that the rows are to be combined into"
+        raise InputError("resample does not say into steps of what length", field="freq", mend=mend)
     names, series, ds = _rows(open_source(source))
     order = np.lexsort((ds, series))
     series, ds = series[order], ds[order]

@@ -47,7 +47,7 @@ def _read_data(request: TrainRequest, reporter: Reporter) -> tuple[Panel, Profil
     pa.set_memory_pool(pa.system_memory_pool())  # the default pool keeps what reading took for itself
     freq = request.freq
     if freq is None:
-        freq = infer_freq(request.data)
+        freq = infer_freq(request.data, request.rows)
         reporter.say(f"freq: {freq}, as the timestamps follow each other")
     panel = read_panel(request.data, Frequency.parse(freq, request.season), request.rows)
     panel.require_observations()

@@ -35,7 +35,7 @@ def profile(
     from training.report import page, report
     from training.request import Silent, TrainRequest
 
-    step = Frequency.parse(freq or infer_freq(data), season)
+    step = Frequency.parse(freq or infer_freq(data, rows), season)
     usual = step.season if step.season > 1 else 12
     request = TrainRequest(
         data=data, name="profile", freq=step.name, season=season, horizon=horizon or usual, rows=rows

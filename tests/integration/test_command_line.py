@@ -163,7 +163,7 @@ def test_a_profile_says_what_is_in_the_data_and_stores_nothing(command: Command)
     assert found["findings"][0]["topic"] == "size"
     assert found["settings"].startswith("settings: gru")
     assert found["findings"][0]["found"] in (command.home / "profile.html").read_text()
-    shown = command("profile", "shops.csv", "--horizon", 30, "--resample", "mean").stdout
+    shown = command("profile", "shops.csv", "--freq", "h", "--horizon", 30, "--resample", "mean").stdout
     assert "a forecast of 30 steps" in " ".join(shown.split())
 
 
@@ -172,6 +172,7 @@ def test_a_profile_says_what_is_in_the_data_and_stores_nothing(command: Command)
     [
         (("profile", "shops.csv", "--out", "profile.pdf"), ".html"),
         (("profile", "none.csv"), "none.csv"),
+        (("profile", "shops.csv", "--resample", "mean"), "freq"),
         ((*TRAIN, "--resample", "mean", "--duplicates", "sum"), "--duplicates"),
         (("train", "none.csv", "--name", "x", "--freq", "h", "--horizon", 2), "none.csv"),
         ((*TRAIN[:4], "--freq", "fortnight", "--horizon", 2), "freq"),

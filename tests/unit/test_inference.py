@@ -10,6 +10,7 @@ from forecaster.data import bundled
 from forecaster.errors import InputError
 from forecaster.frequency import Frequency
 from forecaster.inference import infer_freq
+from forecaster.settings import RowSettings
 
 
 def rows(*stamps: pd.DatetimeIndex) -> pd.DataFrame:
@@ -50,6 +51,8 @@ def test_the_bundled_data_is_hourly() -> None:
 def test_what_cannot_be_told_is_told_with_examples() -> None:
     with pytest.raises(InputError, match=r"no series has two timestamps .*say what one step is"):
         infer_freq(rows(pd.DatetimeIndex(["2024-01-01"]), pd.DatetimeIndex(["2024-01-05"])))
+    with pytest.raises(InputError, match=r"field 'freq'.*steps of what length"):
+        infer_freq(rows(pd.date_range("2024-01-01", periods=9, freq="h")), RowSettings(resample="sum"))
     with pytest.raises(InputError, match="ds counts steps"):
         infer_freq(pd.DataFrame({"unique_id": "a", "ds": [1, 2, 3], "y": 1.0}))
     jitter = pd.date_range("2024-01-01", periods=50, freq="5min") + pd.to_timedelta(np.arange(50) % 7, "s")
