@@ -55,11 +55,11 @@ def run_training(
             plan = plan_training(request, panel, profile, start.model)
             reporter.say(describe_settings(plan))
         task = _Task(request, panel, profile, plan, start, work, run, reporter)
-        told = report(panel, profile, plan)
-        publishing.log_profile(run, told, panel, request)
         made = _make(task)
         guard()
         reporter.stage("publishing")
+        told = report(panel, profile, plan)  # not before the fits: plotting takes memory that they want
+        publishing.log_profile(run, told, panel, request)
         version, verdict = _publish(task, made)
         return TrainResult(
             run_id=run.run_id,
