@@ -47,7 +47,7 @@ def _example(axes: Axes, panel: Panel, series: int, colour: str) -> None:
     axes.plot(
         panel.timestamps(series)[-_SHOWN_STEPS:], panel.series(series)[-_SHOWN_STEPS:], color=colour, linewidth=0.8
     )
-    axes.set_title(str(panel.ids[series]), loc="left", fontsize=9, color=colour)
+    axes.set_title(str(panel.ids[series]), loc="left", fontsize=9, color=colour, parse_math=False)
     axes.tick_params(labelsize=8)
     _dates(axes, panel)
 
@@ -91,13 +91,14 @@ def _season(axes: Axes, panel: Panel) -> None:
     if season == 1:
         values = np.concatenate([panel.series(one)[-_SHOWN_STEPS:] for one in _sample(panel)])
         values = values[~np.isnan(values)]
-        low, high = np.quantile(values, [0.005, 0.995])
-        axes.hist(values, bins=np.linspace(low, high if high > low else low + 1, 41), color=COLOURS[0])
+        if len(values):
+            low, high = np.quantile(values.astype(float), [0.005, 0.995])
+            axes.hist(values, bins=np.linspace(low, high if high > low else low + 1, 41), color=COLOURS[0])
         axes.set_title("Values, less the outermost percent", loc="left", fontsize=11)
         return
     shapes = np.array([shape for shape in (_shape(panel, int(one)) for one in _sample(panel)) if shape is not None])
     if len(shapes):
-        low, middle, high = np.nanquantile(shapes, [0.25, 0.5, 0.75], axis=0)
+        low, middle, high = np.quantile(shapes, [0.25, 0.5, 0.75], axis=0)
         phase = np.arange(1, season + 1)
         axes.fill_between(phase, low, high, color=COLOURS[0], alpha=0.25, linewidth=0)
         axes.plot(phase, middle, color=COLOURS[0], linewidth=1.6)
@@ -107,12 +108,15 @@ def _season(axes: Axes, panel: Panel) -> None:
 
 
 def _shape(panel: Panel, series: int) -> np.ndarray | None:
-    """[season] the mean of each phase, less a moving mean over a season, in the series' standard deviations."""
+    """[season] the mean of each phase, less a moving mean over a season, in the series' standard deviations.
+
+    None where that cannot be told: too short, constant, or a phase that was never observed.
+    """
     season = panel.freq.season
     values = panel.series(series)[-_MOST_SEASONS * season :].astype(float)
-    if len(values) < 3 * season or not np.nanstd(values) > 0:
-        return None
     known = ~np.isnan(values)
+    if len(values) < 3 * season or not known.any() or not np.nanstd(values) > 0:
+        return None
     total, count = (np.convolve(x, np.ones(season), "same") for x in (np.where(known, values, 0.0), known))
     level = total / np.maximum(count, 1)
     inner = slice(season // 2, len(values) - season // 2)
@@ -121,7 +125,7 @@ def _shape(panel: Panel, series: int) -> np.ndarray | None:
     whole = len(rest) // season * season
     by_phase = np.roll(rest[:whole].reshape(-1, season), first % season, axis=1)
     seen = (~np.isnan(by_phase)).sum(0)
-    return np.where(seen > 0, np.nansum(by_phase, 0) / np.maximum(seen, 1), np.nan)
+    return np.asarray(np.nansum(by_phase, 0) / seen) if seen.all() else None
 
 
 def _dates(axes: Axes, panel: Panel) -> None:

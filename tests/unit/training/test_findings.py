@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from forecaster.settings import RowSettings
 from training.findings import find
 from training.planning import prepare
 from training.profile import Finding
+from training.profile_plots import draw_profile
 from training.report import page, report
 from training.request import Silent, TrainRequest
 
@@ -111,8 +113,21 @@ def test_bundled_data(tmp_path: Path) -> None:
     assert (tmp_path / "p.html").stat().st_size > 20_000
 
 
-def test_series_of_one_value_and_of_integer_steps_are_drawn() -> None:
-    panel = panel_from_histories(["a", "b"], [1, 5], [[1.0], [2.0, None, 4.0]], "D")
-    from training.profile_plots import draw_profile
+_LATE = [1.0, 2.0, *[None] * 5000]
+_PHASE_UNSEEN = [None if step % 24 == 0 else float(step % 7) for step in range(400)]
 
-    assert draw_profile(panel).startswith(b"\x89PNG")
+
+@pytest.mark.parametrize(
+    ("names", "starts", "values", "freq"),
+    [
+        (["a", "b"], [1, 5], [[1.0], [2.0, None, 4.0]], "D"),
+        (["a$b_{$c"], ["2024-01-01"], [list(range(100))], "h"),
+        (["late"], [1], [_LATE], "YS"),
+        (["late"], ["2024-01-01"], [_LATE], "h"),
+        (["gappy"], ["2024-01-01"], [_PHASE_UNSEEN], "h"),
+        (["huge"], ["2024-01-01"], [[1e37 * (step % 24) for step in range(200)]], "h"),
+    ],
+    ids=["tiny", "dollars", "late-years", "late-hours", "phase-unseen", "huge"],
+)
+def test_strange_panels_are_drawn(names: list[str], starts: list[Any], values: list[Any], freq: str) -> None:
+    assert draw_profile(panel_from_histories(names, starts, values, freq)).startswith(b"\x89PNG")
