@@ -17,15 +17,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from forecaster.errors import TrainingError
 from forecaster.network import ForecastNetwork
+from training.lightning import Callback, EMAWeightAveraging, ModelCheckpoint, pl
 from training.loss import Objective
 from training.progress import Progress
 from training.sampling import Batch, BatchStream, TrainingWindows

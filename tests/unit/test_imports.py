@@ -26,12 +26,12 @@ except NotFound:
 """
 
 
-def loaded_by(program: str) -> set[str]:
-    """Top-level modules in a process of its own that ran the program."""
+def loaded_by(program: str, depth: int = 1) -> set[str]:
+    """Modules, down to `depth` names, in a process of its own that ran the program."""
     told = f"{program}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", told], cwd=root, capture_output=True, text=True, check=True)
-    return {name.split(".")[0] for name in json.loads(done.stdout)}
+    return {".".join(name.split(".")[:depth]) for name in json.loads(done.stdout)}
 
 
 def test_the_service_loads_neither_lightning_nor_training() -> None:
@@ -45,3 +45,10 @@ def test_a_mistake_is_told_before_libraries_are_loaded_that_take_seconds() -> No
     loaded = loaded_by(_MISTAKE)
     assert not loaded & {"pytorch_lightning", "torch", "mlflow", "matplotlib"}
     assert "training" in loaded
+
+
+def test_what_fits_loads_no_library_of_signals_and_leaves_it_to_others_whole() -> None:
+    program = "import training.fit"
+    assert "pytorch_lightning" in loaded_by(program)
+    assert "scipy.signal" not in loaded_by(program, depth=2)
+    assert "scipy" in loaded_by(f"{program}\nimport scipy.signal\nassert scipy.signal.windows.hamming(3).sum() > 1")
