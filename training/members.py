@@ -20,6 +20,7 @@ from torch import Tensor
 from forecaster.network import ForecastNetwork
 from forecaster.panel import Panel
 from training.fit import FitResult, Observer, fit, training_device
+from training.memory import give_back
 from training.preparation import build_network, build_objective, member_weights, training_windows
 from training.processes import run_side_by_side
 from training.progress import Progress
@@ -100,6 +101,7 @@ class Fitter:
             network, result = member.run(windows, self.work, partial(self.tell, member.name))
             whole.members[number] = network.members[0].to("cpu")
             results.append(result)
+            give_back()
         seconds = sum(result.seconds for result in results)
         speed = sum(result.windows_per_second * result.seconds for result in results) / seconds
         return whole.eval(), FitResult(results[-1].loss, seconds, speed)

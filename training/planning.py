@@ -13,6 +13,7 @@ from forecaster.panel import Panel
 from forecaster.reading import read_panel
 from forecaster.settings import ModelSettings
 from training.choose import choose_settings, override
+from training.memory import give_back
 from training.profile import Profile, profile_panel
 from training.request import Reporter, TrainRequest
 from training.settings import TrainingSettings
@@ -53,7 +54,9 @@ def _read_data(request: TrainRequest, reporter: Reporter) -> tuple[Panel, Profil
     panel.require_observations()
     for note in panel.notes:
         reporter.note(note)
-    return panel, profile_panel(panel, request.horizon)
+    profile = profile_panel(panel, request.horizon)
+    give_back()
+    return panel, profile
 
 
 def plan_training(

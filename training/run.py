@@ -24,6 +24,7 @@ from training import champion, publishing
 from training.evaluation import Evaluation, evaluate_training, training_backtest
 from training.fit import FitResult
 from training.members import Fitter, ModelFit, processes_for
+from training.memory import give_back
 from training.planning import Prepared, plan_training
 from training.profile import Profile
 from training.progress import Progress
@@ -60,6 +61,7 @@ def run_training(
         reporter.stage("publishing")
         told = report(panel, profile, plan)  # not before the fits: plotting takes memory that they want
         publishing.log_profile(run, told, panel, request)
+        give_back()
         version, verdict = _publish(task, made)
         return TrainResult(
             run_id=run.run_id,
@@ -121,6 +123,7 @@ def _make(task: _Task) -> _Made:
     task.reporter.stage("backtest")
     evaluation = evaluate_training(Predictor(judged, info), windows, task.plan)
     publishing.log_evaluation(task.run, evaluation)
+    give_back()
     final, fitted = fitter.fit(last)
     for network in (judged, final):
         evaluation.calibrate(network)
@@ -128,6 +131,7 @@ def _make(task: _Task) -> _Made:
     directory = Path(tempfile.mkdtemp(dir=task.work)) / "model"
     save_artifact(directory, Predictor(final, info), judged.state_dict())
     load_artifact(directory)  # what cannot be loaded is never published
+    give_back()
     return _Made(directory, evaluation, fitted)
 
 
