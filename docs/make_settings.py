@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from forecaster.settings import ModelSettings, NetworkSettings, RowSettings
+from forecaster.settings import CovariateSettings, ModelSettings, NetworkSettings, RowSettings
 from forecaster.store.settings import StoreSettings
 from service.settings import ServiceSettings
 from training.settings import BacktestSettings, FitSettings
@@ -27,6 +27,7 @@ _GROUPS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("The network (all members)", "network.", NetworkSettings),
     ("The model", "model.", ModelSettings),
     ("The rows of the data (`--duplicates`, `--resample`)", "model.rows.", RowSettings),
+    ("Covariates (`--static`, `--past`, `--future`, …)", "model.covariates.", CovariateSettings),
     ("The fit", "fit.", FitSettings),
     ("The backtest", "backtest.", BacktestSettings),
 )

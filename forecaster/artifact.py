@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from forecaster.covariates import made_up_panel
 from forecaster.errors import ArtifactError, first_line
 from forecaster.graph import Graph, export_graph, has_graph
 from forecaster.network import ForecastNetwork
@@ -142,9 +143,8 @@ def _golden(predictor: Predictor) -> dict[str, Any]:
 
 def _forecast_rows(predictor: Predictor, values: FloatArray) -> FloatArray:
     """[rows, context] to [rows, H, Q]."""
-    rows, length = values.shape
-    begin = np.arange(rows) * length
-    return predictor.quantiles_at(values.reshape(-1), begin, begin + length, predictor.info.horizon)
+    panel = made_up_panel(values, predictor.info.settings)
+    return predictor.quantiles_at(panel, np.arange(len(values)), panel.offsets[1:], predictor.info.horizon)
 
 
 def _flat(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -150,7 +150,7 @@ def _scores(windows: BacktestWindows, forecast: FloatArray, by_window: dict[str,
 
 def forecast_windows(predictor: Predictor, windows: BacktestWindows) -> FloatArray:
     """[N, H, Q] what the predictor would have forecast at each origin."""
-    return predictor.quantiles_at(windows.panel.values, windows.begin, windows.origin, windows.horizon)
+    return predictor.quantiles_at(windows.panel, windows.series, windows.origin, windows.horizon)
 
 
 def evaluate(predictor: Predictor, windows: BacktestWindows) -> Scores:

@@ -30,9 +30,10 @@ def seasonal_naive(values: FloatArray, begin: IntArray, origin: IntArray, horizo
         return np.concatenate([seasonal_naive(values, begin[part], origin[part], horizon, season) for part in parts])
     length = max(_SEASONS * season, 32)
     context = gather_context(torch.as_tensor(values), torch.as_tensor(begin), torch.as_tensor(origin), length)
-    last = fill(*context, 1)[:, -1:]
-    seasonal = fill(*context, season)[:, -season:]
-    known = fill(context.observed.float(), context.observed, season)[:, -season:] > 0
+    observed = context.observed
+    last = fill(context.values, observed, 1)[:, -1:]
+    seasonal = fill(context.values, observed, season)[:, -season:]
+    known = fill(observed.float(), observed, season)[:, -season:] > 0
     pattern = torch.where(known, seasonal, last)
     return pattern.repeat(1, -(-horizon // season))[:, :horizon].numpy()
 

@@ -49,18 +49,35 @@ def decode(batch: pa.RecordBatch) -> tuple[pa.DictionaryArray, npt.NDArray[Any],
     raise InputError(f"ds has the type {column.type}", field="ds", mend="give timestamps or whole steps")
 
 
-def numbers(batch: pa.RecordBatch, name: NameOf) -> FloatArray:
-    """The `y` of a batch as float32, null as NaN."""
-    column = _plain(batch.column("y"))
+def numbers(given: pa.Array, name: NameOf, field: str = "y") -> FloatArray:
+    """A column of numbers as float32, null as NaN."""
+    column = _plain(given)
     if _is_text(column.type):
         try:
-            return to_float32(column.cast(pa.float64()).to_numpy(zero_copy_only=False), name, "y")
+            return to_float32(column.cast(pa.float64()).to_numpy(zero_copy_only=False), name, field)
         except pa.ArrowInvalid:
-            return to_float32(_numbers_in_text(column.to_pandas(), name), name, "y")
-    numeric = (pa.types.is_floating, pa.types.is_integer, pa.types.is_decimal, pa.types.is_null)
-    if not any(is_kind(column.type) for is_kind in numeric):
-        raise InputError(f"y has the type {column.type}", field="y", mend="give numbers")
-    return to_float32(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), name, "y")
+            return to_float32(_numbers_in_text(column.to_pandas(), name, field), name, field)
+    numeric = (pa.types.is_floating, pa.types.is_integer, pa.types.is_decimal, pa.types.is_null, pa.types.is_boolean)
+    if not any(is_kind(column.type) for is_kind in numeric) or (field == "y" and pa.types.is_boolean(column.type)):
+        raise InputError(f"{field} has the type {column.type}", field=field, mend="give numbers")
+    return to_float32(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), name, field)
+
+
+def is_text(column: pa.Array) -> bool:
+    """Whether a column's values are names."""
+    return _is_text(_plain(column).type)
+
+
+def names(given: pa.Array, field: str) -> pa.DictionaryArray:
+    """A column of names, dictionary encoded; whole numbers are spelt without a point."""
+    column = _plain(given)
+    if pa.types.is_floating(column.type):
+        whole = column.cast(pa.int64(), safe=False)
+        if pc.all(pc.equal(whole.cast(column.type), column)).as_py() is not False:
+            column = whole
+    if pa.types.is_nested(column.type):
+        raise InputError(f"{field} has the type {column.type}", field=field, mend="give text or numbers")
+    return column.cast(pa.string()).dictionary_encode()
 
 
 def parse_timestamps(column: pa.Array, name: NameOf, field: str) -> tuple[npt.NDArray[Any], str | None]:
@@ -191,12 +208,12 @@ def _bad_timestamp(problem: str, series: Any, field: str) -> InputError:
     )
 
 
-def _numbers_in_text(text: pd.Series[str], name: NameOf) -> npt.NDArray[np.float64]:
+def _numbers_in_text(text: pd.Series[str], name: NameOf, field: str) -> npt.NDArray[np.float64]:
     """Some cell is no number: find out which, or that it only says so in words."""
     parsed = pd.to_numeric(text.replace("", None), errors="coerce")
     blank = text.fillna("").str.strip().str.lower().isin(["", "nan", "null", "na"])
     wrong = parsed.isna() & ~blank
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        raise InputError(f"{text.iloc[row]!r} is not a number", series=name(row), field="y", mend="give a number")
+        raise InputError(f"{text.iloc[row]!r} is not a number", series=name(row), field=field, mend="give a number")
     return parsed.to_numpy(np.float64)

@@ -17,7 +17,7 @@ from forecaster.network import ForecastNetwork
 from forecaster.settings import ModelSettings
 
 _OPSET = 17
-_INPUTS, _OUTPUT = ("values", "observed"), "quantiles"
+_INPUTS, _OUTPUT = ("values", "observed", "covariates"), "quantiles"
 _FUSED = ("rnn", "gru", "lstm")  # one node of the graph, whatever the number of segments
 _MOST_ROUNDS = 64  # of a loop written out in the graph, which takes the longer to write and load
 _QUIET = 3  # errors alone are logged
@@ -40,10 +40,14 @@ class Graph:
             raise ArtifactError(f"{path} cannot be read: {first_line(error)}") from error
 
     def __call__(
-        self, values: Float[Tensor, "batch context"], observed: Bool[Tensor, "batch context"]
+        self,
+        values: Float[Tensor, "batch context"],
+        observed: Bool[Tensor, "batch context"],
+        covariates: Float[Tensor, "batch steps numbers"] | None = None,
     ) -> Float[Tensor, "batch horizon quantiles"]:
         """[B, H, Q] quantiles in the units of the values."""
-        inputs = dict(zip(_INPUTS, (values.numpy(), observed.numpy()), strict=True))
+        given = (values, observed) if covariates is None else (values, observed, covariates)
+        inputs = {name: tensor.numpy() for name, tensor in zip(_INPUTS, given, strict=False)}
         (found,) = self._session.run([_OUTPUT], inputs)
         return torch.from_numpy(found)
 
@@ -62,18 +66,23 @@ def has_graph(settings: ModelSettings) -> bool:
 
 def export_graph(network: ForecastNetwork, path: Path) -> None:
     """Write the graph of a network that is on the CPU, for any number of windows."""
-    windows = torch.linspace(1, 2, 2 * network.settings.context).reshape(2, -1)
-    axes = {name: {0: "batch"} for name in (*_INPUTS, _OUTPUT)}
+    settings = network.settings
+    windows = torch.linspace(1, 2, 2 * settings.context).reshape(2, -1)
+    inputs: tuple[Tensor, ...] = (windows, torch.ones_like(windows, dtype=torch.bool))
+    if settings.covariates.size:
+        inputs += (torch.ones(2, settings.context + settings.horizon, settings.covariates.size),)
+    names = _INPUTS[: len(inputs)]
+    axes = {name: {0: "batch"} for name in (*names, _OUTPUT)}
     # With gradients, a long GRU would take the path of `scan`, whose result the exporter takes for a constant.
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's deprecations; each load compares graph and network
         torch.onnx.export(
             network.eval(),
-            (windows, torch.ones_like(windows, dtype=torch.bool)),
+            inputs,
             str(path),
             dynamo=False,  # the newer exporter takes many seconds; this one writes a recurrent layer as one node
             dynamic_axes=axes,
             opset_version=_OPSET,
-            input_names=list(_INPUTS),
+            input_names=list(names),
             output_names=[_OUTPUT],
         )

@@ -22,7 +22,8 @@ from forecaster.cells import State, build_cell
 from forecaster.decoders import build_decoder
 from forecaster.heads import Head, Parameters, build_head
 from forecaster.normalisation import fill, locate, spread, tame
-from forecaster.settings import ModelSettings, NetworkSettings
+from forecaster.settings import CovariateSettings, ModelSettings, NetworkSettings
+from forecaster.step_encoder import StepEncoder, Steps
 from forecaster.transforms import relative, transform, untransform
 
 _POSITION_WIDTH = 16
@@ -34,7 +35,8 @@ _FARTHEST = 50.0  # normalised values lie far inside; keeps one absurd value fro
 class Encoded(NamedTuple):
     """A normalised window: values z [B, L], what they were normalised by [B, 1], and the encoder's work.
 
-    segments: [B, S, 2g] values and flags; states: [B, S, D] of every segment; last: the state after the last one
+    segments: [B, S, 2g…] values, flags, and summaries of what else is known; states: [B, S, D] of every segment;
+    last: the state after the last one; steps: what else is known of context and horizon
     """
 
     z: Tensor
@@ -43,6 +45,7 @@ class Encoded(NamedTuple):
     segments: Tensor
     states: Tensor
     last: State
+    steps: Steps | None
 
 
 class SegmentNetwork(nn.Module):
@@ -51,14 +54,18 @@ class SegmentNetwork(nn.Module):
     lag_index: Tensor
     typical_scale: Tensor
 
-    def __init__(self, settings: NetworkSettings, quantiles: Sequence[float]) -> None:
+    def __init__(
+        self, settings: NetworkSettings, quantiles: Sequence[float], covariates: CovariateSettings | None = None
+    ) -> None:
         super().__init__()
         self.settings = settings
         g, width = settings.segment, settings.width
-        self.embed = nn.Linear(2 * g, width)
+        self.steps = StepEncoder(covariates) if covariates is not None and covariates.size else None
+        seen, foreseen = (self.steps.context_width, self.steps.horizon_width) if self.steps is not None else (0, 0)
+        self.embed = nn.Linear((2 + seen) * g, width)
         self.cell = build_cell(settings)
         self.position = nn.Parameter(0.02 * torch.randn(settings.output_segments, _POSITION_WIDTH))
-        known = _POSITION_WIDTH + len(settings.lags) * g
+        known = _POSITION_WIDTH + (len(settings.lags) + foreseen) * g
         if settings.attention:
             self.query = nn.Linear(width + known, width)
             self.attend = nn.MultiheadAttention(width, settings.attention, batch_first=True)
@@ -75,9 +82,13 @@ class SegmentNetwork(nn.Module):
         values: Float[Tensor, "batch context"],
         observed: Bool[Tensor, "batch context"],
         relative: Bool[Tensor, "batch 1"],
+        covariates: Float[Tensor, "batch steps numbers"] | None = None,
     ) -> Float[Tensor, "batch horizon quantiles"]:
-        """Values (0 where unobserved), flags, and where scales count relative to size; gives quantiles."""
-        return self.quantiles(self.decode(self.encode(values, observed, relative)))
+        """Values (0 where unobserved), flags, and where scales count relative to size; gives quantiles.
+
+        covariates: [B, L + H, C] of the context and the horizon, NaN = missing
+        """
+        return self.quantiles(self.decode(self.encode(values, observed, relative, covariates)))
 
     def quantiles(self, found: Parameters) -> Float[Tensor, "batch horizon quantiles"]:
         """Quantiles in the units of the values."""
@@ -90,21 +101,29 @@ class SegmentNetwork(nn.Module):
         normalised = ((truth - found.location) / found.scale).clamp(-_FARTHEST, _FARTHEST)
         return self.head.log_likelihood(found, normalised)
 
-    def encode(self, values: Tensor, observed: Tensor, relative: Tensor) -> Encoded:
+    def encode(self, values: Tensor, observed: Tensor, relative: Tensor, covariates: Tensor | None = None) -> Encoded:
         """Normalise a window and read it; a last partial segment is completed in front with unobserved zeros."""
         s = self.settings
+        steps = None
+        if self.steps is not None and covariates is not None:
+            steps = self.steps(covariates[:, values.shape[1] - s.context :], s.context)
         values, observed = values[:, -s.context :], observed[:, -s.context :]
         values = tame(values, observed)
         location = locate(values, observed, s.location)
         scale = spread(values, observed, s.scale, self.typical_scale, relative, s.season)
         z = torch.where(observed, (values - location) / scale, 0.0).clamp(-_FARTHEST, _FARTHEST)
+        if steps is not None:
+            z = torch.where(observed, z - steps.effect[:, : s.context], 0.0)
         z = fill(z, observed, s.season)
         padding = s.input_segments * s.segment - s.context
         shape = (-1, s.input_segments, s.segment)
         parts = [nn.functional.pad(part, (padding, 0)).reshape(shape) for part in (z, observed.to(z.dtype))]
+        if steps is not None:
+            summaries = nn.functional.pad(steps.context, (0, 0, padding, 0))
+            parts.append(summaries.reshape(-1, s.input_segments, s.segment * steps.context.shape[2]))
         segments = torch.cat(parts, dim=2)
         states, last = self.cell.read(self.embed, segments)
-        return Encoded(z, location, scale, segments, states, last)
+        return Encoded(z, location, scale, segments, states, last, steps)
 
     def decode(self, encoded: Encoded) -> Parameters:
         """The head's parameters of each step of the horizon."""
@@ -122,16 +141,21 @@ class SegmentNetwork(nn.Module):
             decoded = self.decoder(self.cell, encoded.last, features, before, medians)
         else:
             decoded = self.decoder(self.cell, encoded.last, features)
+        if encoded.steps is not None:
+            centre = centre + encoded.steps.effect[:, s.context :]
         return Parameters(self.head(decoded)[:, : s.horizon], centre, encoded.location, encoded.scale)
 
     def _features(self, encoded: Encoded) -> Tensor:
-        """[B, O, F] position, same-phase values, and what attention finds for each output segment."""
+        """[B, O, F] position, same-phase values, what is known beforehand, and what attention finds, by segment."""
         s = self.settings
         batch, segments = encoded.z.shape[0], s.output_segments
         parts = [self.position[None].expand(batch, -1, -1)]
         if s.lags:
             same_phase = encoded.z[:, self.lag_index.reshape(-1)]  # [B, O · lags · g]
             parts.append(same_phase.reshape(batch, segments, len(s.lags) * s.segment))
+        if encoded.steps is not None and encoded.steps.horizon.shape[2]:
+            ahead = nn.functional.pad(encoded.steps.horizon, (0, 0, 0, segments * s.segment - s.horizon))
+            parts.append(ahead.reshape(batch, segments, s.segment * ahead.shape[2]))
         if s.attention:
             state = encoded.last[0][-1][:, None, :].expand(-1, segments, -1)
             query = self.query(torch.cat([state, *parts], dim=2))
@@ -159,18 +183,27 @@ class ForecastNetwork(nn.Module):
         super().__init__()
         self.settings = settings
         self.median = settings.quantiles.index(0.5)
-        self.members = nn.ModuleList([SegmentNetwork(member, settings.quantiles) for member in settings.members])
+        self.members = nn.ModuleList(
+            [SegmentNetwork(member, settings.quantiles, settings.covariates) for member in settings.members]
+        )
         self.register_buffer("calibration", torch.ones(settings.horizon, len(settings.quantiles)))
         self.register_buffer("dependence", torch.eye(min(settings.horizon, _MOST_KNOTS)))
         self.register_buffer("young_steps", torch.logspace(0, 1, YOUNG_RUNGS))
         self.register_buffer("young_stretch", torch.ones(YOUNG_RUNGS))
 
     def forward(
-        self, values: Float[Tensor, "batch context"], observed: Bool[Tensor, "batch context"]
+        self,
+        values: Float[Tensor, "batch context"],
+        observed: Bool[Tensor, "batch context"],
+        covariates: Float[Tensor, "batch steps numbers"] | None = None,
     ) -> Float[Tensor, "batch horizon quantiles"]:
-        """Raw values (0 where unobserved) and flags of the last `context` steps to quantiles in data units."""
+        """Raw values (0 where unobserved) and flags of the last `context` steps to quantiles in data units.
+
+        covariates: [B, L + H, C] of the context and the horizon, NaN = missing; for a model that has some
+        """
         transformed, unit = transform(self.settings.transform, values, observed)
-        quantiles = self.widen(self.calibrate(self.transformed_quantiles(transformed, observed, unit)), observed)
+        quantiles = self.transformed_quantiles(transformed, observed, unit, covariates)
+        quantiles = self.widen(self.calibrate(quantiles), observed)
         restored = untransform(self.settings.transform, quantiles, unit)
         return restored if self.settings.floor is None else restored.clamp(min=self.settings.floor)
 
@@ -179,10 +212,11 @@ class ForecastNetwork(nn.Module):
         transformed: Float[Tensor, "batch context"],
         observed: Bool[Tensor, "batch context"],
         unit: Float[Tensor, "batch 1"],
+        covariates: Float[Tensor, "batch steps numbers"] | None = None,
     ) -> Float[Tensor, "batch horizon quantiles"]:
         """The members' mean, before calibration and the inverse transform."""
         sized = relative(self.settings.transform, unit)
-        return torch.stack([member(transformed, observed, sized) for member in self.members]).mean(0)
+        return torch.stack([member(transformed, observed, sized, covariates) for member in self.members]).mean(0)
 
     def calibrate(
         self, quantiles: Float[Tensor, "batch horizon quantiles"]

@@ -5,7 +5,7 @@ Legend: N series, T values of all series together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,31 @@ import numpy.typing as npt
 
 from forecaster.errors import InputError
 from forecaster.frequency import Frequency, IntArray
+from forecaster.settings import CovariateSettings
 
 FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Covariates:
+    """What is known of series besides their values (see `forecaster.covariates`).
+
+    dynamic: [D, U] columns known beforehand, then those known up to the present; NaN = missing
+    offsets: [N + 1] series i is `dynamic[:, offsets[i]:offsets[i + 1]]`, from its first step to its last known one
+    static: [N, S]
+    """
+
+    settings: CovariateSettings
+    dynamic: FloatArray
+    offsets: IntArray
+    static: FloatArray
+
+    def select(self, index: IntArray) -> Covariates:
+        """Those of the series at `index`, in that order."""
+        lengths = np.diff(self.offsets)[index]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        place = np.arange(offsets[-1]) + np.repeat(self.offsets[index] - offsets[:-1], lengths)
+        return Covariates(self.settings, self.dynamic[:, place], offsets, self.static[index])
 
 
 @dataclass(frozen=True)
@@ -29,6 +52,7 @@ class Panel:
     integer: whether `ds` counts steps instead of being timestamps
     zone: `UTC` when timestamps had a zone and are kept as UTC instants, otherwise None
     notes: what was done to the data that its owner should know
+    covariates: what else is known of the series; None where nothing is
     """
 
     ids: npt.NDArray[Any]
@@ -40,6 +64,7 @@ class Panel:
     integer: bool = False
     zone: str | None = None
     notes: tuple[str, ...] = ()
+    covariates: Covariates | None = None
 
     @property
     def n_series(self) -> int:
@@ -65,8 +90,15 @@ class Panel:
         lengths = self.lengths[index]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         values = np.concatenate([self.series(i) for i in index]) if len(index) else self.values[:0]
-        return Panel(
-            self.ids[index], values, offsets, self.start[index], self.phase[index], self.freq, self.integer, self.zone
+        return replace(
+            self,
+            ids=self.ids[index],
+            values=values,
+            offsets=offsets,
+            start=self.start[index],
+            phase=self.phase[index],
+            notes=(),
+            covariates=self.covariates.select(index) if self.covariates else None,
         )
 
     def future(self, horizon: int) -> npt.NDArray[Any]:

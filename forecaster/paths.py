@@ -28,13 +28,13 @@ _WIDEST = 4.0  # deviates: far beyond the outermost quantile nothing is known
 
 def roll_quantiles(network: ForecastNetwork, context: Context, horizon: int) -> Tensor:
     """[B, horizon, Q] quantiles, carried on by paths beyond the trained horizon; the same input gives the same."""
-    grid = network(*context)
+    grid = _next(network, context)
     blocks, steps = [grid], grid.shape[1]
     conditional = grid[:, None].expand(-1, ROLLED_PATHS, -1, -1)  # [B, P, H, Q] given each path so far
     while steps < horizon:
         deviates = draw_deviates(network.dependence, grid.shape[1], ROLLED_PATHS, _SEED + steps)
         context = _go_on(context, follow(conditional, deviates, network.settings))
-        conditional = network(*context).reshape(len(grid), ROLLED_PATHS, *grid.shape[1:])
+        conditional = _next(network, context).reshape(len(grid), ROLLED_PATHS, *grid.shape[1:])
         blocks.append(_pooled(conditional, network.settings.quantiles))
         steps += grid.shape[1]
     return torch.cat(blocks, 1)[:, :horizon]
@@ -42,13 +42,13 @@ def roll_quantiles(network: ForecastNetwork, context: Context, horizon: int) -> 
 
 def roll_paths(network: ForecastNetwork, context: Context, horizon: int, paths: int, seed: int) -> Tensor:
     """[B, paths, horizon] sample paths; the same seed gives the same deviates for every window."""
-    grid = network(*context)
+    grid = _next(network, context)
     conditional = grid[:, None].expand(-1, paths, -1, -1)
     blocks: list[Tensor] = []
     for steps in range(0, horizon, grid.shape[1]):
         if blocks:
             context = _go_on(context, blocks[-1])
-            conditional = network(*context).reshape(len(grid), paths, *grid.shape[1:])
+            conditional = _next(network, context).reshape(len(grid), paths, *grid.shape[1:])
         deviates = draw_deviates(network.dependence, grid.shape[1], paths, seed + steps)
         blocks.append(follow(conditional, deviates, network.settings))
     return torch.cat(blocks, 2)[:, :, :horizon]
@@ -93,15 +93,30 @@ def follow(conditional: Tensor, deviates: Tensor, settings: ModelSettings) -> Te
     return torch.where(above, logs.clamp(max=LARGEST_LOG).exp(), plain)
 
 
+def _next(network: ForecastNetwork, context: Context) -> Tensor:
+    """[B, H, Q] quantiles of the next trained horizon; covariates may reach further, or less far."""
+    values, observed, covariates = context
+    if covariates is None:
+        return network(values, observed)  # type: ignore[no-any-return]
+    steps = values.shape[1] + network.settings.horizon
+    missing = max(0, steps - covariates.shape[1])
+    covariates = torch.nn.functional.pad(covariates, (0, 0, 0, missing), value=torch.nan)[:, :steps]
+    return network(values, observed, covariates)  # type: ignore[no-any-return]
+
+
 def _go_on(context: Context, block: Tensor) -> Context:
     """The windows [B · P, L] that end with `block` [B, P, H], as if it had been observed."""
     batch, paths, _ = block.shape
     copies = batch * paths // len(context.values)
     length = context.values.shape[1]
-    values, observed = (part.repeat_interleave(copies, 0) for part in context)
+    values, observed = (part.repeat_interleave(copies, 0) for part in (context.values, context.observed))
+    covariates = context.covariates
+    if covariates is not None:
+        covariates = covariates[:, block.shape[2] :].repeat_interleave(copies, 0)
     later = block.reshape(batch * paths, -1)
     known = torch.ones_like(later, dtype=torch.bool)
-    return Context(torch.cat([values, later], 1)[:, -length:], torch.cat([observed, known], 1)[:, -length:])
+    values, observed = torch.cat([values, later], 1)[:, -length:], torch.cat([observed, known], 1)[:, -length:]
+    return Context(values, observed, covariates)
 
 
 def _pooled(conditional: Tensor, probabilities: Sequence[float]) -> Tensor:

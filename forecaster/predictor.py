@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from forecaster.covariate_windows import PanelWindows
+from forecaster.covariates import missing_notes, require_future
 from forecaster.errors import InputError
 from forecaster.forecast import Forecast, check_levels, interpolate, level_probabilities, mean_of_quantiles
 from forecaster.frequency import Frequency, IntArray
@@ -19,8 +21,9 @@ from forecaster.graph import Graph
 from forecaster.network import ForecastNetwork
 from forecaster.panel import FloatArray, Panel
 from forecaster.paths import ROLLED_PATHS, roll_paths, roll_quantiles
+from forecaster.reading import read_panel
 from forecaster.settings import ModelSettings
-from forecaster.windows import Context, gather_context
+from forecaster.windows import Context
 
 LONGEST_HORIZON = 10_000
 MOST_PATHS = 1_000
@@ -89,9 +92,8 @@ class Predictor:
         Raises InputError naming the series, the field and the mend.
         """
         steps = self._check(panel, horizon, levels, quantiles)
-        begin, end = panel.offsets[:-1], panel.offsets[1:]
         ds = self._future(panel, steps)
-        grid = self.quantiles_at(panel.values, begin, end, steps)
+        grid = self.quantiles_at(panel, np.arange(panel.n_series), panel.offsets[1:], steps)
         self._check_finite(panel, grid)
         wanted = list(dict.fromkeys([p for level in levels for p in level_probabilities(level)] + list(quantiles)))
         known = self.info.quantiles
@@ -114,15 +116,20 @@ class Predictor:
             else np.empty((len(grid), 0, steps), np.float32),
         )
 
-    def quantiles_at(self, values: FloatArray, begin: IntArray, origin: IntArray, horizon: int) -> FloatArray:
+    def read(self, source: Any) -> Panel:
+        """Long-format data as the model was trained on it: its frequency, rules for rows, and covariates."""
+        settings = self.info.settings
+        return read_panel(source, self.freq, settings.rows, settings.covariates)
+
+    def quantiles_at(self, panel: Panel, series: IntArray, origin: IntArray, horizon: int) -> FloatArray:
         """[N, horizon, Q] quantiles of the steps from each origin on.
 
-        values: flat array, NaN = unobserved; begin, origin: [N] where each series begins, and just after the last
-        known step
+        series, origin: [N] of windows, index into the panel and, in its flat array, just after the last known step
         """
-        forecasts = np.empty((len(begin), horizon, len(self.info.quantiles)), np.float32)
+        forecasts = np.empty((len(series), horizon, len(self.info.quantiles)), np.float32)
         rolled = horizon > self.info.horizon
-        for rows, context in self._contexts(values, begin, origin, _CHUNK // ROLLED_PATHS if rolled else _CHUNK):
+        chunk = _CHUNK // ROLLED_PATHS if rolled else _CHUNK
+        for rows, context in self._contexts(panel, series, origin, horizon, chunk):
             if self.graph is not None and not rolled and len(context.values) <= _GRAPH_WINDOWS:
                 grid = self.graph(*context)[:, :horizon]
             else:
@@ -140,23 +147,24 @@ class Predictor:
             raise InputError(f"{paths} is out of range", field="paths", mend=f"give 1 to {MOST_PATHS}")
         found = np.empty((panel.n_series, paths, steps), np.float32)
         chunk = max(1, _CHUNK // paths)
-        for rows, context in self._contexts(panel.values, panel.offsets[:-1], panel.offsets[1:], chunk):
+        series = np.arange(panel.n_series)
+        for rows, context in self._contexts(panel, series, panel.offsets[1:], steps, chunk):
             drawn = roll_paths(self.network, context, steps, paths, seed)
             found[rows] = drawn[: len(found[rows])].cpu().numpy()
         self._check_finite(panel, found)
         return found
 
     def _contexts(
-        self, values: FloatArray, begin: IntArray, origin: IntArray, chunk: int
+        self, panel: Panel, series: IntArray, origin: IntArray, horizon: int, chunk: int
     ) -> Iterator[tuple[slice, Context]]:
         """Rows and padded windows on the network's device, `chunk` rows at a time."""
-        flat, device = torch.as_tensor(values), self.network.calibration.device
+        device, settings = self.network.calibration.device, self.info.settings
+        windows = PanelWindows.of(panel, settings, max(horizon, settings.horizon))
         with torch.inference_mode():
-            for low in range(0, len(begin), chunk):
+            for low in range(0, len(series), chunk):
                 rows = slice(low, low + chunk)
-                first, last = torch.as_tensor(begin[rows]), torch.as_tensor(origin[rows])
-                context = gather_context(flat, first, last, self.info.context)
-                yield rows, _padded(Context(*(part.to(device) for part in context)))
+                context = windows.gather(torch.as_tensor(series[rows]), torch.as_tensor(origin[rows]))
+                yield rows, _padded(context).to(device)
 
     def _check(self, panel: Panel, horizon: int | None, levels: Sequence[float], quantiles: Sequence[float]) -> int:
         steps = self.info.horizon if horizon is None else horizon
@@ -171,6 +179,7 @@ class Predictor:
             )
         panel.require_observations()
         self._check_recent(panel)
+        require_future(panel, self.info.settings.covariates, steps)
         return steps
 
     def _check_recent(self, panel: Panel) -> None:
@@ -229,6 +238,8 @@ class Predictor:
         sparse = recent * 2 < np.minimum(panel.lengths, self.info.context)
         for index in np.flatnonzero((recent >= _FEW) & sparse):
             warnings[index].append(f"more than half of the recent steps are missing: is the frequency {self.freq}?")
+        for row, text in missing_notes(panel, self.info.settings.covariates, self.info.context):
+            warnings[row].append(text)
         for index in np.flatnonzero(np.isnan(panel.values[panel.offsets[1:] - 1])):
             warnings[index].append("the last steps of the history are not observed")
         return warnings
@@ -240,9 +251,11 @@ def _padded(context: Context) -> Context:
     missing = (1 << (rows - 1).bit_length()) - rows
     if not missing:
         return context
+    pad, covariates = torch.nn.functional.pad, context.covariates
     return Context(
-        torch.nn.functional.pad(context.values, (0, 0, 0, missing)),
-        torch.nn.functional.pad(context.observed, (0, 0, 0, missing)),
+        pad(context.values, (0, 0, 0, missing)),
+        pad(context.observed, (0, 0, 0, missing)),
+        covariates if covariates is None else pad(covariates, (0, 0, 0, 0, 0, missing)),
     )
 
 

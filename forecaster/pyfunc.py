@@ -12,7 +12,6 @@ import pandas as pd
 
 from forecaster.artifact import load_artifact
 from forecaster.predictor import Predictor
-from forecaster.reading import read_panel
 
 
 class PyFuncForecaster:
@@ -29,7 +28,7 @@ class PyFuncForecaster:
         asked = params or {}
         horizon = asked.get("horizon")
         forecast = self.predictor.predict(
-            read_panel(model_input, self.predictor.freq, self.predictor.info.settings.rows),
+            self.predictor.read(model_input),
             horizon=None if horizon is None or int(horizon) == 0 else int(horizon),
             levels=[float(level) for level in asked.get("level") or ()],
             quantiles=[float(quantile) for quantile in asked.get("quantile") or ()],

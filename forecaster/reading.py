@@ -18,33 +18,44 @@ import pyarrow as pa
 
 from forecaster.columns import LARGEST_STEP, decode, numbers, parse_timestamps, to_float32, wall_clock
 from forecaster.combining import RepeatedRow, gathering
+from forecaster.covariate_reading import CovariateReader
 from forecaster.errors import InputError
 from forecaster.frequency import Frequency, IntArray
-from forecaster.panel import FloatArray, Panel
-from forecaster.settings import RowSettings
-from forecaster.sources import COLUMNS, Source, open_source
+from forecaster.panel import Covariates, FloatArray, Panel
+from forecaster.settings import COLUMNS, CovariateSettings, RowSettings
+from forecaster.sources import Source, open_source
 
 _WHOLE_STEP = 0.5  # of a series' usual rows in a step: with fewer its last one may not be over
 _EMPTY_GRID_FACTOR = 50  # a grid with this many times more steps than rows is a wrong `freq`, not gaps
 
 
-def read_panel(source: Any, freq: str | Frequency, rows: RowSettings | None = None) -> Panel:
-    """Read long-format data (`unique_id, ds, y`) into a panel.
+def read_panel(
+    source: Any,
+    freq: str | Frequency,
+    rows: RowSettings | None = None,
+    covariates: CovariateSettings | None = None,
+) -> Panel:
+    """Read long-format data (`unique_id, ds, y`, covariates) into a panel.
 
     source: a path or fsspec URL (`.parquet`, `.csv`, `.csv.gz`, `.arrow`), a pyarrow Table, a pandas or polars
         frame, or a list of records
     freq: one step of `ds`
     rows: how rows become steps; one row for each step if None
+    covariates: columns to read beside `y`. Where some of them are known beforehand, a series ends with its last
+        observed value, and later rows are its future
     Raises InputError naming the series, the column and the mend.
     """
     frequency = freq if isinstance(freq, Frequency) else Frequency.parse(freq)
-    opened = open_source(source)
+    declared = covariates or CovariateSettings()
+    opened = open_source(source, declared.columns)
     layout = _Layout(frequency, rows or RowSettings())
     for batch in opened.batches():
         layout.add(*decode(batch))
     if not layout.rows:
         raise InputError("the data holds no rows", mend="give at least one row of unique_id, ds, y")
-    values, offsets, notes = _place(opened, layout)
+    values, offsets, known, notes = _place(opened, layout, declared)
+    if declared.future:
+        values, offsets = _history(values, offsets)
     return Panel(
         layout.ids(),
         values,
@@ -54,8 +65,17 @@ def read_panel(source: Any, freq: str | Frequency, rows: RowSettings | None = No
         frequency,
         layout.integer,
         layout.zone,
-        _unused(opened) + notes,
+        _unused(opened, declared) + notes,
+        known,
     )
+
+
+def _history(values: FloatArray, offsets: IntArray) -> tuple[FloatArray, IntArray]:
+    """Each series up to its last observed value; of one without any, the first step."""
+    step = np.arange(len(values)) - np.repeat(offsets[:-1], np.diff(offsets))
+    known = np.maximum.reduceat(np.where(np.isnan(values), 0, step), offsets[:-1]) + 1
+    kept = values[step < np.repeat(known, np.diff(offsets))]
+    return kept, np.concatenate([[0], np.cumsum(known)]).astype(np.int64)
 
 
 def panel_from_histories(
@@ -73,7 +93,7 @@ def panel_from_histories(
     if len(set(ids)) != len(ids):
         repeated = next(name for i, name in enumerate(ids) if name in ids[:i])
         raise InputError("the id occurs twice", series=repeated, field="id", mend="give each series an id of its own")
-    arrays = [_history(name, history) for name, history in zip(ids, values, strict=True)]
+    arrays = [_numbers(name, history) for name, history in zip(ids, values, strict=True)]
     ds, zone = _parse_starts(ids, starts)
     ordinal, phase = frequency.to_grid(ds)
     offsets = np.concatenate([[0], np.cumsum([len(array) for array in arrays])]).astype(np.int64)
@@ -82,7 +102,7 @@ def panel_from_histories(
     return Panel(np.asarray(ids, object), flat, offsets, ordinal, phase, frequency, integer, zone)
 
 
-def _history(name: str, history: Any) -> FloatArray:
+def _numbers(name: str, history: Any) -> FloatArray:
     try:
         array = np.asarray(history, np.float64)
     except (TypeError, ValueError) as error:
@@ -185,7 +205,9 @@ class _Layout:
             )
 
 
-def _place(opened: Source, layout: _Layout) -> tuple[FloatArray, IntArray, tuple[str, ...]]:
+def _place(
+    opened: Source, layout: _Layout, declared: CovariateSettings
+) -> tuple[FloatArray, IntArray, Covariates | None, tuple[str, ...]]:
     """Second pass: every value to its place in the flat array; and what was done to rows on the way."""
     lengths = layout.last - layout.first + 1
     total = int(lengths.sum())
@@ -199,14 +221,16 @@ def _place(opened: Source, layout: _Layout) -> tuple[FloatArray, IntArray, tuple
         )
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     steps = gathering(layout.rules.combine, total)
+    others = CovariateReader(declared, total, len(lengths), layout.rules.combine) if declared.columns else None
     told = np.zeros(total, np.int32) if layout.rules.combine else None
     for batch in opened.batches():
         codes, ds, zone = decode(batch)
         series = layout.number(codes)
         ordinal, _ = layout.grid(ds, zone)
         place = offsets[series] + ordinal - layout.first[series]
+        name, when = partial(_name_of_row, layout, series), ds.view(np.int64)
         try:
-            steps.add(place, numbers(batch, partial(_name_of_row, layout, series)), ds.view(np.int64))
+            steps.add(place, numbers(batch.column("y"), name), when)
         except RepeatedRow as error:
             raise InputError(
                 f"{ds[error.row]} occurs more than once",
@@ -214,9 +238,13 @@ def _place(opened: Source, layout: _Layout) -> tuple[FloatArray, IntArray, tuple
                 field="ds",
                 mend="keep one row for each unique_id and ds, or say what several give (duplicates: sum, mean or last)",
             ) from error
+        if others is not None:
+            others.add(batch, series, place, when, name)
         if told is not None:
             np.add.at(told, place, 1)
-    return steps.values(), offsets, () if told is None else tuple(_combined(told, offsets, layout))
+    known, notes = others.finish(offsets) if others is not None else (None, ())
+    combined = () if told is None else tuple(_combined(told, offsets, layout))
+    return steps.values(), offsets, known, combined + notes
 
 
 def _combined(rows: npt.NDArray[np.int32], offsets: IntArray, layout: _Layout) -> Iterator[str]:
@@ -240,6 +268,6 @@ def _name_of_row(layout: _Layout, series: IntArray, row: int) -> Any:
     return layout.name(int(series[row]))
 
 
-def _unused(opened: Source) -> tuple[str, ...]:
-    unused = [column for column in opened.columns if column not in COLUMNS]
+def _unused(opened: Source, declared: CovariateSettings) -> tuple[str, ...]:
+    unused = [column for column in opened.columns if column not in (*COLUMNS, *declared.columns)]
     return tuple(f"column {column!r} is not used by this model" for column in unused)

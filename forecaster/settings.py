@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+COLUMNS = ("unique_id", "ds", "y")  # of every series
 DEFAULT_QUANTILES = (0.005, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.995)
 
 Cell = Literal["gru", "lstm", "rnn", "lstm_peephole", "gru_reset_before"]
@@ -15,6 +16,7 @@ Transform = Literal["log", "asinh", "identity"]
 Location = Literal["last", "mean", "zero"]
 Scale = Literal["std", "change", "size", "robust"]
 Aggregation = Literal["sum", "mean", "last"]
+CalendarFeature = Literal["minute", "hour", "weekday", "day", "week", "month", "holiday"]
 
 
 class Settings(BaseModel):
@@ -123,6 +125,65 @@ class RowSettings(Settings):
         return self.resample or (None if self.duplicates == "error" else self.duplicates)
 
 
+class CovariateSettings(Settings):
+    """What a forecast may rest on besides the series itself: when training, and alike for every forecast."""
+
+    static: tuple[str, ...] = ()
+    """Columns with one value for each series."""
+
+    past: tuple[str, ...] = ()
+    """Columns known up to the present."""
+
+    future: tuple[str, ...] = ()
+    """Columns known beforehand: every step of the horizon needs its row."""
+
+    calendar: tuple[CalendarFeature, ...] = ()
+    """Parts of the timestamp; `holiday` is the name of the day's public holiday."""
+
+    country: str | None = None
+    """Whose public holidays: an ISO 3166 code, with a subdivision after a dash if need be (`US`, `DE-BY`)."""
+
+    zone: str | None = None
+    """Time zone of the calendar, where timestamps have a zone; UTC if none."""
+
+    categorical: tuple[str, ...] = ()
+    """Columns whose numbers are names; those of text are categorical anyway."""
+
+    categories: dict[str, tuple[str, ...]] = {}
+    """Values of each categorical column that training has seen; any other counts as unknown."""
+
+    scales: dict[str, tuple[float, float]] = {}
+    """Mean and standard deviation of each numeric column in training."""
+
+    width: int = Field(default=4, ge=1, le=256)
+    """Numbers that what is known of a step is summed up in for encoder and decoder."""
+
+    @model_validator(mode="after")
+    def _each_once(self) -> CovariateSettings:
+        columns = self.columns
+        for column in columns:
+            if column in COLUMNS:
+                raise ValueError(f"{column} cannot be a covariate: it is a column of the series")
+            if columns.count(column) > 1:
+                raise ValueError(f"the covariate {column} is declared twice: name it as static, past or future")
+        stray = [column for column in self.categorical if column not in columns]
+        if stray:
+            raise ValueError(f"{stray[0]} is called categorical and no covariate: declare it static, past or future")
+        if ("holiday" in self.calendar) != (self.country is not None):
+            raise ValueError("the calendar feature holiday and a country go together: give both")
+        return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those of the data, in the order in which a network has them."""
+        return (*self.future, *self.past, *self.static)
+
+    @property
+    def size(self) -> int:
+        """Numbers known of a step: data columns, then calendar features."""
+        return len(self.columns) + len(self.calendar)
+
+
 class ModelSettings(Settings):
     """A forecaster: the transform all members share, and its member networks."""
 
@@ -144,6 +205,9 @@ class ModelSettings(Settings):
 
     rows: RowSettings = RowSettings()
     """How the rows of a table become steps."""
+
+    covariates: CovariateSettings = CovariateSettings()
+    """What a forecast may rest on besides the series itself."""
 
     members: tuple[NetworkSettings, ...] = Field(min_length=1)
     """Networks whose quantiles are averaged."""

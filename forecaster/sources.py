@@ -14,24 +14,28 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from forecaster.errors import InputError, NotFound, first_line
+from forecaster.settings import COLUMNS
 
-COLUMNS = ("unique_id", "ds", "y")
 _BATCH_ROWS = 1 << 16
 
 
 @dataclass(frozen=True)
 class Source:
-    """columns: all that the data has; batches: gives the batches (only `COLUMNS`) anew at each call."""
+    """columns: all that the data has; batches: gives the batches (`COLUMNS` and covariates) anew at each call."""
 
     columns: Sequence[str]
     batches: Callable[[], Iterator[pa.RecordBatch]]
 
 
-def open_source(source: Any) -> Source:
-    """A path, URL, pyarrow Table, pandas or polars frame, or list of records as a `Source`."""
+def open_source(source: Any, covariates: Sequence[str] = ()) -> Source:
+    """A path, URL, pyarrow Table, pandas or polars frame, or list of records as a `Source`.
+
+    covariates: columns that are wanted too
+    """
+    wanted = [*COLUMNS, *covariates]
     if isinstance(source, (str, Path)):
-        return _open_file(str(source))
-    return _open_table(_to_table(source))
+        return _open_file(str(source), wanted)
+    return _open_table(_to_table(source), wanted)
 
 
 def _to_table(source: Any) -> pa.Table:
@@ -52,10 +56,10 @@ def _to_table(source: Any) -> pa.Table:
     )
 
 
-def _open_table(table: pa.Table) -> Source:
-    _require_columns(table.column_names)
+def _open_table(table: pa.Table, wanted: list[str]) -> Source:
+    _require_columns(table.column_names, wanted)
     table = _drop_pandas_index(table)
-    chosen = table.select(list(COLUMNS))
+    chosen = table.select(wanted)
     return Source(table.column_names, lambda: iter(chosen.to_batches(max_chunksize=_BATCH_ROWS)))
 
 
@@ -63,21 +67,21 @@ def _drop_pandas_index(table: pa.Table) -> pa.Table:
     return table.select([name for name in table.column_names if not name.startswith("__index_level_")])
 
 
-def _open_file(path: str) -> Source:
+def _open_file(path: str, wanted: list[str]) -> Source:
     name = path.lower().split("?")[0]
     if name.endswith((".csv", ".csv.gz")):
-        return _open_csv(path, "gzip" if name.endswith(".gz") else None)
+        return _open_csv(path, "gzip" if name.endswith(".gz") else None, wanted)
     if name.endswith((".parquet", ".pq")):
-        return _open_parquet(path)
+        return _open_parquet(path, wanted)
     if name.endswith((".arrow", ".arrows", ".feather")):
-        return _open_table(_read_arrow(path))
+        return _open_table(_read_arrow(path), wanted)
     raise InputError(f"{path} is not a CSV, Parquet or Arrow file", mend="use .csv, .csv.gz, .parquet or .arrow")
 
 
-def _open_parquet(path: str) -> Source:
+def _open_parquet(path: str, wanted: list[str]) -> Source:
     with _reading(path) as file:
         columns = pyarrow.parquet.ParquetFile(file).schema_arrow.names
-    _require_columns(columns)
+    _require_columns(columns, wanted)
 
     def batches() -> Iterator[pa.RecordBatch]:
         with _reading(path) as file:
@@ -85,13 +89,13 @@ def _open_parquet(path: str) -> Source:
             reader = pyarrow.parquet.ParquetFile(
                 file, read_dictionary=["unique_id"], pre_buffer=False, buffer_size=1 << 16
             )
-            yield from reader.iter_batches(batch_size=_BATCH_ROWS, columns=list(COLUMNS))
+            yield from reader.iter_batches(batch_size=_BATCH_ROWS, columns=wanted)
         pa.default_memory_pool().release_unused()
 
     return Source(columns, batches)
 
 
-def _open_csv(path: str, compression: str | None) -> Source:
+def _open_csv(path: str, compression: str | None, wanted: list[str]) -> Source:
     # Read as text: a cell that is no date or number can then be named with its series.
     types = {column: pa.string() for column in COLUMNS}
     blank = pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=["", "null", "NULL"])
@@ -102,12 +106,12 @@ def _open_csv(path: str, compression: str | None) -> Source:
 
     with _reading(path) as file, closing(reader(file)) as opened:
         columns = opened.schema.names
-    _require_columns(columns)
+    _require_columns(columns, wanted)
 
     def batches() -> Iterator[pa.RecordBatch]:
         with _reading(path) as file, closing(reader(file)) as opened:
             for batch in opened:
-                yield batch.select(list(COLUMNS))
+                yield batch.select(wanted)
 
     return Source(columns, batches)
 
@@ -146,12 +150,11 @@ class _reading:
             raise InputError(problem, mend="check that the file is whole and of the type its name says") from error
 
 
-def _require_columns(columns: Sequence[str]) -> None:
-    for column in COLUMNS:
+def _require_columns(columns: Sequence[str], wanted: Sequence[str]) -> None:
+    for column in wanted:
         if column not in columns:
             found = ", ".join(columns[:12]) or "none"
-            raise InputError(
-                f"the column is missing (found: {found})", field=column, mend="rename the columns to unique_id, ds, y"
-            )
+            mend = "rename the columns to unique_id, ds, y" if column in COLUMNS else "the model needs this covariate"
+            raise InputError(f"the column is missing (found: {found})", field=column, mend=mend)
         if list(columns).count(column) > 1:
             raise InputError("the column occurs twice", field=column, mend="keep one of them")

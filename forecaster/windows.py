@@ -15,10 +15,19 @@ from torch import Tensor
 
 
 class Context(NamedTuple):
-    """What a network sees: values with 0 where unobserved, and flags of what was observed."""
+    """What a network sees: values with 0 where unobserved, and flags of what was observed.
+
+    covariates: what else is known of the context and the horizon, NaN = missing; None for a model without
+    """
 
     values: Float[Tensor, "batch context"]
     observed: Bool[Tensor, "batch context"]
+    covariates: Float[Tensor, "batch steps numbers"] | None = None
+
+    def to(self, device: torch.device) -> Context:
+        """The same on a device."""
+        known = None if self.covariates is None else self.covariates.to(device)
+        return Context(self.values.to(device), self.observed.to(device), known)
 
 
 class Target(NamedTuple):
@@ -47,10 +56,10 @@ def gather_target(
 
 
 def truncate_context(context: Context, keep: Int[Tensor, " batch"]) -> Context:
-    """Forget all but the last `keep` steps of each window, as if the series were that young."""
+    """Forget all but the last `keep` values of each window, as if the series were that young."""
     length = context.values.shape[1]
     recent = torch.arange(length, 0, -1, device=keep.device) <= keep[:, None]
-    return Context(context.values * recent, context.observed & recent)
+    return context._replace(values=context.values * recent, observed=context.observed & recent)
 
 
 def _gather(flat: Tensor, place: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,8 +14,10 @@ import pyarrow.parquet
 from pyarrow import compute
 
 from forecaster.errors import InputError, first_line
+from forecaster.frequency import Frequency
+from forecaster.panel import Panel
 from forecaster.reading import read_panel
-from forecaster.sources import COLUMNS
+from forecaster.settings import COLUMNS, ModelSettings
 from service.errors import PlacedInputError
 from service.question import Answer, Question
 from service.schemas import ForecastParameters
@@ -35,9 +37,13 @@ def parse(media_type: str, parameters: ForecastParameters, body: bytes) -> Quest
         levels=tuple(parameters.level),
         quantiles=tuple(parameters.quantile),
         paths=parameters.paths,
-        panel=partial(read_panel, table),
+        panel=partial(_panel, table),
         place=_place,
     )
+
+
+def _panel(table: pa.Table, freq: Frequency, settings: ModelSettings, _horizon: int) -> Panel:
+    return read_panel(table, freq, settings.rows, settings.covariates)
 
 
 def read_table(media_type: str, body: bytes) -> pa.Table:

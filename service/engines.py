@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from forecaster.panel import Panel
+from forecaster.covariates import made_up_panel
 from forecaster.predictor import Predictor
 from service.errors import Busy
 from service.registry import Version
@@ -102,10 +102,8 @@ def use_one_core() -> None:
 
 def warm_up(predictor: Predictor) -> None:
     """One forecast, so that no request pays for what the first one sets up."""
-    values = np.arange(predictor.info.context, dtype=np.float32)
-    zero = np.zeros(1, np.int64)
-    panel = Panel(np.array(["warm-up"], object), values, np.array([0, len(values)]), zero, zero, predictor.freq, True)
-    predictor.predict(panel, levels=[80])
+    values = np.arange(predictor.info.context, dtype=np.float32)[None]
+    predictor.predict(made_up_panel(values, predictor.info.settings), levels=[80])
 
 
 async def _result(running: Future[T]) -> T:

@@ -18,15 +18,15 @@ from forecaster.forecast import Forecast
 from forecaster.frequency import Frequency
 from forecaster.panel import Panel
 from forecaster.reading import panel_from_histories, read_panel
-from forecaster.settings import RowSettings
+from forecaster.settings import ModelSettings, RowSettings
 from service.errors import InvalidJson, InvalidRequest, PlacedInputError, pointer
+from service.json_covariates import unused, with_covariates
 from service.question import Answer, Question
 from service.schemas import MOST_SERIES, ForecastRequest, SeriesIn
 
 MEDIA_TYPE = "application/json"
 _MOST_COMMAS = 5_000_000
 _MOST_BRACKETS = 25 * MOST_SERIES
-_UNUSED = ("static", "past", "future")
 _FIELDS = {"y": "values", "ds": "timestamps", "unique_id": "id"}
 _MENDS = {
     "finite_number": "give a finite number, or null where a value is missing",
@@ -51,7 +51,7 @@ def parse(body: bytes) -> Question:
         paths=request.paths,
         panel=partial(_panel, request.series),
         place=partial(_place, {str(series.id): i for i, series in enumerate(request.series)}),
-        notes=_notes(request.series),
+        notes=partial(_notes, request.series),
     )
 
 
@@ -101,8 +101,12 @@ def _plain(name: Any) -> Any:
     return name.item() if isinstance(name, np.generic) else name
 
 
-def _panel(series: list[SeriesIn], freq: Frequency, rows: RowSettings) -> Panel:
+def _panel(series: list[SeriesIn], freq: Frequency, settings: ModelSettings, horizon: int) -> Panel:
     _check_lengths(series)
+    return with_covariates(_histories(series, freq, settings.rows), series, freq, settings, horizon)
+
+
+def _histories(series: list[SeriesIn], freq: Frequency, rows: RowSettings) -> Panel:
     dated = [one.timestamps is not None for one in series]
     if not any(dated):
         ids: list[Any] = [one.id for one in series]
@@ -170,15 +174,15 @@ def _check_one_kind(series: list[SeriesIn]) -> None:
             )
 
 
-def _notes(series: list[SeriesIn]) -> tuple[tuple[str, ...], ...]:
-    notes = tuple(
-        tuple(f"{field!r} is not used by this model" for field in _UNUSED if getattr(one, field)) for one in series
-    )
+def _notes(series: list[SeriesIn], settings: ModelSettings) -> tuple[tuple[str, ...], ...]:
+    notes = tuple(unused(one, settings.covariates) for one in series)
     return notes if any(notes) else ()
 
 
 def _place(numbers: dict[str, int], error: InputError) -> InputError:
     """The words of tables to those of this form, and the place in the body."""
+    if isinstance(error, PlacedInputError):
+        return error
     field = _FIELDS.get(error.field, error.field) if error.field else None
     if error.series in numbers and error.series is not None:
         return PlacedInputError(error, "series", numbers[error.series], field or "id")

@@ -10,13 +10,13 @@ from forecaster.forecast import Forecast
 from forecaster.frequency import Frequency
 from forecaster.panel import Panel
 from forecaster.paths import ROLLED_PATHS
-from forecaster.settings import RowSettings
+from forecaster.settings import ModelSettings
 from service.engines import ServedModel
 
 
 @dataclass(frozen=True)
 class Question:
-    """panel: reads the histories, once the model is known, at its frequency and by its rules for rows.
+    """panel: reads the histories, once the model is known, at its frequency and by its settings, for a horizon.
 
     place: puts an error into the words of the request
     notes: what to tell of each series besides the forecast's own warnings; empty, or one tuple per series
@@ -28,9 +28,9 @@ class Question:
     levels: tuple[float, ...]
     quantiles: tuple[float, ...]
     paths: int
-    panel: Callable[[Frequency, RowSettings], Panel]
+    panel: Callable[[Frequency, ModelSettings, int], Panel]
     place: Callable[[InputError], InputError]
-    notes: tuple[tuple[str, ...], ...] = ()
+    notes: Callable[[ModelSettings], tuple[tuple[str, ...], ...]] = lambda _: ()
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,10 @@ class Answer:
 def answer(question: Question, model: ServedModel, most_points: int) -> Answer:
     """Compute the forecast. Raises InputError naming series and field as the request calls them."""
     predictor = model.predictor
+    settings = predictor.info.settings
     try:
         _check_freq(question.freq, model)
-        panel = question.panel(predictor.freq, predictor.info.settings.rows)
+        panel = question.panel(predictor.freq, settings, question.horizon or settings.horizon)
         _check_size(question, panel.n_series, predictor.info.horizon, most_points)
         forecast = predictor.predict(
             panel,
@@ -60,7 +61,7 @@ def answer(question: Question, model: ServedModel, most_points: int) -> Answer:
         )
     except InputError as error:
         raise question.place(error) from error
-    return Answer(model, forecast, question.notes)
+    return Answer(model, forecast, question.notes(settings))
 
 
 def _check_freq(freq: str | None, model: ServedModel) -> None:

@@ -39,6 +39,11 @@ Start = Annotated[
 ]
 Timestamps = Annotated[list[str] | list[INT64] | None, _or_say("give a list of timestamps, or one of whole steps")]
 Values = Annotated[list[float | None], FailFast(), Field(max_length=MOST_VALUES)]
+Column = Annotated[str, Field(min_length=1, max_length=256)]
+Known = Annotated[
+    float | bool | Annotated[str, Field(max_length=256)] | None, _or_say("give a number, text, true, false or null")
+]
+Knowns = Annotated[list[Known], FailFast(), Field(max_length=MOST_VALUES + LONGEST_HORIZON)]
 Level = Annotated[float, Field(ge=1, le=99.9)]
 Quantile = Annotated[float, Field(gt=0, lt=1)]
 Levels = Annotated[
@@ -86,9 +91,15 @@ class SeriesIn(Strict):
     values: Values = Field(description="Numbers; null is a missing value.")
     start: Start = Field(default=None, description="When the first value was observed; steps from 1 if left out.")
     timestamps: Timestamps = Field(default=None, description="When each value was observed; in any order.")
-    static: dict[str, Any] | None = Field(default=None, description="Not used by the present models.")
-    past: dict[str, Any] | None = Field(default=None, description="Not used by the present models.")
-    future: dict[str, Any] | None = Field(default=None, description="Not used by the present models.")
+    static: dict[Column, Known] | None = Field(default=None, description="By covariate, one value for the series.")
+    past: dict[Column, Knowns] | None = Field(
+        default=None, description="By covariate that is known up to the present, a value for each of `values`."
+    )
+    future: dict[Column, Knowns] | None = Field(
+        default=None,
+        description="By covariate that is known beforehand, a value for each of `values` and for each step of the "
+        "horizon; or for the horizon alone, and the others under `past`.",
+    )
 
 
 class ForecastRequest(Strict):

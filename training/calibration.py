@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from forecaster.backtest import BacktestWindows
+from forecaster.covariate_windows import PanelWindows
 from forecaster.network import YOUNG_RUNGS, ForecastNetwork
 from forecaster.paths import knot_of_step
 from forecaster.transforms import transform, transform_truth
-from forecaster.windows import gather_context, truncate_context
+from forecaster.windows import truncate_context
 
 _LEAST, _MOST = 1.0, 4.0  # a calm stretch at the end of the data is no reason to promise less uncertainty
 _PRIOR_TAIL = 20.0  # misses of one step's own that weigh as much as the pooled factor
@@ -152,11 +153,10 @@ def _stretch(network: ForecastNetwork, windows: BacktestWindows, keep: int) -> f
 
 def _observed(network: ForecastNetwork, windows: BacktestWindows) -> np.ndarray:
     """[N] observed values in each window's context."""
-    flat = torch.as_tensor(windows.panel.values)
-    begin, origin = torch.as_tensor(windows.begin), torch.as_tensor(windows.origin)
-    parts = (slice(low, low + _CHUNK) for low in range(0, len(begin), _CHUNK))
-    context = network.settings.context
-    return np.concatenate([gather_context(flat, begin[p], origin[p], context).observed.sum(1).numpy() for p in parts])
+    source = PanelWindows.of(windows.panel, network.settings, windows.horizon)
+    series, origin = torch.as_tensor(windows.series), torch.as_tensor(windows.origin)
+    parts = (slice(low, low + _CHUNK) for low in range(0, len(series), _CHUNK))
+    return np.concatenate([source.gather(series[part], origin[part]).observed.sum(1).numpy() for part in parts])
 
 
 def _each_chunk(
@@ -166,14 +166,16 @@ def _each_chunk(
 
     keep: last steps of each window that are not forgotten; all if None
     """
-    flat, how = torch.as_tensor(windows.panel.values), network.settings.transform
+    how = network.settings.transform
+    source = PanelWindows.of(windows.panel, network.settings, windows.horizon)
     with torch.inference_mode():
         for low in range(0, len(windows.series), _CHUNK):
             rows = slice(low, low + _CHUNK)
-            begin, origin = torch.as_tensor(windows.begin[rows]), torch.as_tensor(windows.origin[rows])
-            context = gather_context(flat, begin, origin, network.settings.context)
+            series, origin = torch.as_tensor(windows.series[rows]), torch.as_tensor(windows.origin[rows])
+            context = source.gather(series, origin)
             if keep is not None:
                 context = truncate_context(context, torch.full_like(origin, keep))
-            transformed, unit = transform(how, *context)
-            quantiles = network.transformed_quantiles(transformed, context.observed, unit)
+            values, observed, covariates = context
+            transformed, unit = transform(how, values, observed)
+            quantiles = network.transformed_quantiles(transformed, observed, unit, covariates)
             yield transform_truth(how, torch.as_tensor(windows.truth[rows]), unit), quantiles

@@ -12,7 +12,8 @@ from mlflow.entities.model_registry import ModelVersion
 
 from forecaster.artifact import load_artifact
 from forecaster.backtest import BacktestWindows, evaluate, has_seen, score_quantiles
-from forecaster.errors import ArtifactError
+from forecaster.covariates import covariates_for
+from forecaster.errors import ArtifactError, InputError
 from forecaster.store.registry import CHALLENGER, champion_of, download, promote
 from training.evaluation import cross_calibrated
 from training.settings import Promotion
@@ -73,6 +74,10 @@ def _score_champion(champion: ModelVersion, windows: BacktestWindows) -> tuple[d
         predictor = load_artifact(folder)
         if not predictor.freq.same_step(windows.panel.freq):
             raise ArtifactError(f"it forecasts at {predictor.freq}, this data is at {windows.panel.freq}")
+        try:
+            covariates_for(windows.panel, predictor.info.settings.covariates)
+        except InputError as error:
+            raise ArtifactError(f"it needs what this training does not read ({error})") from error
         caveat = ""
         if has_seen(predictor.info, windows):
             held_out = int(predictor.info.data.get("held_out", 0))

@@ -46,7 +46,7 @@ def run_comparison(
         tempfile.TemporaryDirectory(prefix="forecaster-") as work,
     ):
         _log_question(run, request, plan, cells, seeds)
-        publishing.log_dataset(request, publishing.panel_digest(panel))
+        publishing.log_dataset(request, publishing.panel_digest(panel), panel.covariates)
         entries = [
             _Entry(cell, model, nested.enter_context(run.nested(f"{cell}, seed {model.plan.fit.seed}")))
             for cell, model in _models(plan, cells, seeds)

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from forecaster.covariates import covariates_for
 from forecaster.frequency import IntArray
 from forecaster.normalisation import tame
-from forecaster.panel import Panel
+from forecaster.panel import FloatArray, Panel
+from forecaster.settings import CovariateSettings
 from forecaster.transforms import transform
 from forecaster.windows import gather_context
 from training.profile import Finding, Profile
@@ -23,6 +25,7 @@ def find(panel: Panel, profile: Profile, plan: TrainingSettings) -> list[Finding
     told = (
         *_rows(panel), *_lengths(panel, profile, plan), *_gaps(panel, profile, plan), *_ends(panel, plan),
         *_season(profile, plan), *_values(profile, plan), *_constants(profile), *_outliers(panel, plan),
+        *_covariates(panel, plan),
     )  # fmt: skip
     return [Finding(topic=topic, found=found, done=done) for topic, found, done in told]
 
@@ -128,7 +131,7 @@ def _outliers(panel: Panel, plan: TrainingSettings) -> _Told:
     back = chosen - (windows.cumsum() - windows)[series]
     begin, origin = (torch.from_numpy(x) for x in (panel.offsets[series], panel.offsets[series + 1] - back * context))
     window = gather_context(torch.from_numpy(panel.values), begin, origin, context)
-    values, _ = transform(plan.model.transform, *window)
+    values, _ = transform(plan.model.transform, window.values, window.observed)
     strange = (tame(values, window.observed) != values).numpy()
     if not strange.any():
         return
@@ -143,3 +146,37 @@ def _outliers(panel: Panel, plan: TrainingSettings) -> _Told:
         f"(series {panel.ids[one]!r} at {plain(when)}: {panel.values[place]:.6g})",
         "a window takes them for ten usual ranges, so that none sets its scale; as targets they count as they are",
     )
+
+
+def _covariates(panel: Panel, plan: TrainingSettings) -> _Told:
+    """What else is known, and how much of it is missing within the series themselves."""
+    settings = plan.model.covariates
+    if not settings.size:
+        return
+    if settings.columns:
+        known = covariates_for(panel, settings)
+        step = np.arange(known.dynamic.shape[1]) - np.repeat(known.offsets[:-1], np.diff(known.offsets))
+        within = step < np.repeat(panel.lengths, np.diff(known.offsets))
+        changing = zip((*settings.future, *settings.past), known.dynamic[:, within], strict=True)
+        for column, numbers in (*changing, *zip(settings.static, known.static.T, strict=True)):
+            yield "covariate", _described(column, numbers, settings), _use_of(column, settings)
+    if settings.calendar:
+        names = ", ".join(settings.calendar)
+        yield "calendar", f"{names} of every step", "known beforehand, each value learnt by itself"
+
+
+def _described(column: str, numbers: FloatArray, settings: CovariateSettings) -> str:
+    missing = float(np.isnan(numbers).mean())
+    gaps = f", {missing:.1%} missing" if missing else ""
+    if column in settings.categories:
+        return f"{column!r} has {len(settings.categories[column]):,} categories{gaps}"
+    low, high = np.fmin.reduce(numbers), np.fmax.reduce(numbers)
+    return f"{column!r} has numbers from {low:.4g} to {high:.4g}{gaps}"
+
+
+def _use_of(column: str, settings: CovariateSettings) -> str:
+    if column in settings.static:
+        return "the same for every step of a series; one that is missing or new counts as unknown"
+    if column in settings.past:
+        return "known up to the present: the network sees it beside the values"
+    return "known beforehand: a forecast needs it for each step of its horizon, and goes by it"

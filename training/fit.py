@@ -37,6 +37,7 @@ _OPTIMISERS: dict[str, Any] = {
     "rmsprop": torch.optim.RMSprop,
     "sgd": torch.optim.SGD,
 }
+_RISE = 0.2  # of a one-cycle schedule
 EPOCHS = 20  # parts that the step budget is cut into, for progress and checkpoints
 
 
@@ -68,8 +69,9 @@ def _schedule(optimiser: torch.optim.Optimizer, settings: FitSettings, steps: in
     if settings.schedule == "one_cycle":
         # Momentum is cycled against the rate; plain SGD and RMSprop have none to cycle.
         momentum = settings.optimiser in ("adamw", "adam")
+        rise = max(_RISE, 1.5 / steps)  # torch divides by `rise · steps − 1`, and by what is left of the steps
         return torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, settings.learning_rate, total_steps=steps, pct_start=0.2, cycle_momentum=momentum
+            optimiser, settings.learning_rate, total_steps=steps, pct_start=rise, cycle_momentum=momentum
         )
     if settings.schedule == "cosine":
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)

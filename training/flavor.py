@@ -14,8 +14,20 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import AnyType, ColSpec, ParamSchema, ParamSpec, Schema
 
 from forecaster.panel import Panel
+from forecaster.settings import COLUMNS, CovariateSettings, ModelSettings
 
-_REQUIREMENTS = ("torch", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "onnxruntime", "jaxtyping", "fsspec")
+_REQUIREMENTS = (
+    "torch",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "pydantic",
+    "safetensors",
+    "onnxruntime",
+    "jaxtyping",
+    "fsspec",
+    "holidays",
+)
 _EXAMPLE_STEPS = 48
 
 
@@ -32,13 +44,13 @@ def save_model(path: str, mlflow_model: Model, *, directory: Path, signature: Mo
     shutil.copytree(directory, path, dirs_exist_ok=True)
 
 
-def signature_of() -> ModelSignature:
-    """The columns of long data; parameters horizon (0: as trained), level, quantile and paths.
+def signature_of(settings: CovariateSettings) -> ModelSignature:
+    """The columns of long data, covariates included; parameters horizon (0: as trained), level, quantile and paths.
 
     Columns have any type: MLflow would refuse whole numbers for a double, or text for a timestamp, while the reader
     takes both and names the series and the mend where it cannot.
     """
-    inputs = Schema([ColSpec(AnyType(), name) for name in ("unique_id", "ds", "y")])
+    inputs = Schema([ColSpec(AnyType(), name) for name in (*COLUMNS, *settings.columns)])
     params = ParamSchema(
         [
             ParamSpec("horizon", "long", 0),
@@ -50,11 +62,19 @@ def signature_of() -> ModelSignature:
     return ModelSignature(inputs=inputs, params=params)
 
 
-def made_up_example(panel: Panel) -> pd.DataFrame:
+def made_up_example(panel: Panel, settings: ModelSettings) -> pd.DataFrame:
     """A long frame of the right types that holds no training data."""
-    step = np.arange(_EXAMPLE_STEPS)
+    covariates = settings.covariates
+    step = np.arange(_EXAMPLE_STEPS + (settings.horizon if covariates.future else 0))
     start = panel.freq.to_grid(np.array(["2024-01-01"], "datetime64[us]"))[0] if not panel.integer else np.array([1])
     ds = panel.freq.from_grid(start[0] + step, panel.phase[:1], integer=panel.integer)
     y = 100 + 10 * np.sin(2 * np.pi * step / max(2, panel.freq.season))
+    y[_EXAMPLE_STEPS:] = np.nan  # what is to come
     name: Any = 1 if np.issubdtype(panel.ids.dtype, np.integer) else "example"
-    return pd.DataFrame({"unique_id": [name] * len(step), "ds": ds, "y": y.round(3)})
+    known = {column: _example_of(column, covariates) for column in covariates.columns}
+    return pd.DataFrame({"unique_id": [name] * len(step), "ds": ds, "y": y.round(3), **known})
+
+
+def _example_of(column: str, settings: CovariateSettings) -> str | float:
+    """A category that is no one's, or the mean."""
+    return "example" if column in settings.categories else round(settings.scales[column][0], 3)

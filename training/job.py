@@ -124,6 +124,8 @@ def _run(directory: Path) -> dict[str, Any]:
         horizon=spec.horizon,
         season=spec.season,
         rows=spec.rows,
+        covariates=spec.covariates,
+        usual_calendar=spec.calendar,
         preset=spec.preset,
         changes=spec.settings,
         warm_start=spec.warm_start,

@@ -68,8 +68,9 @@ class Objective(nn.Module):
         how = network.settings.transform
         (member,) = network.members
         assert isinstance(member, SegmentNetwork)
-        transformed, unit = transform(how, *batch.context)
-        encoded = member.encode(transformed, batch.context.observed, relative(how, unit))
+        values, observed, covariates = batch.context
+        transformed, unit = transform(how, values, observed)
+        encoded = member.encode(transformed, observed, relative(how, unit), covariates)
         found = member.decode(encoded)
         if self.quantile_loss:
             forecast = untransform(how, member.quantiles(found), unit)
@@ -84,8 +85,8 @@ class Objective(nn.Module):
 
     def _auxiliary(self, encoded: Encoded, segment: int) -> Tensor:
         """Mean absolute error of the next segment, over its observed steps, in normalised units."""
-        following = encoded.segments[:, 1:]  # [B, S - 1, 2g]
-        values, observed = following[..., :segment], following[..., segment:] > 0
+        following = encoded.segments[:, 1:]  # [B, S - 1, 2g…]
+        values, observed = following[..., :segment], following[..., segment : 2 * segment] > 0
         return _mean((self.reconstruct(encoded.states[:, :-1]) - values).abs(), observed)
 
 

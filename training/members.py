@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -139,28 +138,30 @@ class _HandedOver:
 
     fit: MemberFit
     work: Path
-    values: Path
+    panel: Path
     windows: Path
     weights: Path | None
 
     def __call__(self, tell: Callable[[Any], None]) -> None:
         weights = None if self.weights is None else load_file(self.weights)
-        windows = TrainingWindows.load(self.values, self.windows)
+        windows = TrainingWindows.load(self.panel, self.windows)
         name = self.fit.name
         replace(self.fit, weights=weights).run(windows, self.work, lambda progress: tell((name, progress)))
 
 
 def _hand_over(models: Sequence[ModelFit], panel: Panel, work: Path, folder: Path) -> list[_HandedOver]:
-    values = folder / "values.npy"
-    np.save(values, panel.values)
-    tasks = []
+    shared = folder / "panel"
+    tasks: list[_HandedOver] = []
     for model in models:
         windows = folder / model.name.replace(" ", "_")
         windows.mkdir()
-        training_windows(panel, model.plan, model.held_out, training_device()).save(windows)
+        drawn = training_windows(panel, model.plan, model.held_out, training_device())
+        drawn.save(windows)
+        if not shared.exists():
+            drawn.save_panel(shared)
         for member in model.members:
             weights = windows / f"{len(tasks)}.safetensors" if member.weights is not None else None
             if weights is not None:
                 save_file({name: tensor.contiguous() for name, tensor in member.weights.items()}, weights)
-            tasks.append(_HandedOver(replace(member, weights=None), work, values, windows, weights))
+            tasks.append(_HandedOver(replace(member, weights=None), work, shared, windows, weights))
     return tasks

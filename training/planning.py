@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from pydantic import ValidationError
 
+from forecaster.calendar import resolve_calendar, usual_features
+from forecaster.covariates import covariates_for, learn_scales
 from forecaster.errors import InputError
 from forecaster.frequency import Frequency
 from forecaster.inference import infer_freq
 from forecaster.panel import Panel
 from forecaster.reading import read_panel
-from forecaster.settings import ModelSettings
+from forecaster.settings import CovariateSettings, ModelSettings
 from training.choose import choose_settings, override
 from training.memory import give_back
 from training.profile import Profile, profile_panel
@@ -34,6 +39,7 @@ class Prepared:
 
 def prepare(request: TrainRequest, reporter: Reporter) -> Prepared:
     """Read the data and choose the settings. Raises InputError."""
+    request = _with_declared(request)
     panel, profile = _read_data(request, reporter)
     plan = plan_training(request, panel, profile)
     reporter.say(describe_data(profile, panel.freq))
@@ -50,13 +56,41 @@ def _read_data(request: TrainRequest, reporter: Reporter) -> tuple[Panel, Profil
     if freq is None:
         freq = infer_freq(request.data, request.rows)
         reporter.say(f"freq: {freq}, as the timestamps follow each other")
-    panel = read_panel(request.data, Frequency.parse(freq, request.season), request.rows)
+    panel = read_panel(request.data, Frequency.parse(freq, request.season), request.rows, request.covariates)
     panel.require_observations()
+    panel = _with_covariates(panel, request)
     for note in panel.notes:
         reporter.note(note)
     profile = profile_panel(panel, request.horizon)
     give_back()
     return panel, profile
+
+
+def _with_declared(request: TrainRequest) -> TrainRequest:
+    """Covariates that the settings declare as part of the request, which the data is read by."""
+    prefix = "model.covariates."
+    declared = {name.removeprefix(prefix): value for name, value in request.changes.items() if name.startswith(prefix)}
+    if not declared:
+        return request
+    try:
+        covariates = CovariateSettings.model_validate({**request.covariates.model_dump(), **declared})
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = prefix + ".".join(map(str, first["loc"]))
+        raise InputError(first["msg"], field=field.rstrip("."), mend="see docs/settings.md") from error
+    rest = {name: value for name, value in request.changes.items() if not name.startswith(prefix)}
+    return request.model_copy(update={"covariates": covariates, "changes": rest})
+
+
+def _with_covariates(panel: Panel, request: TrainRequest) -> Panel:
+    """The panel with all that a model will know of its covariates: categories, scales, and the calendar."""
+    known = covariates_for(panel, request.covariates) if panel.covariates is None else panel.covariates
+    settings = known.settings
+    if request.usual_calendar and not panel.integer:
+        calendar = usual_features(panel.freq, float(np.median(panel.lengths)))
+        settings = settings.model_copy(update={"calendar": (*calendar, *settings.calendar)})
+    settings = resolve_calendar(settings, panel)
+    return replace(panel, covariates=learn_scales(replace(known, settings=settings))) if settings.size else panel
 
 
 def plan_training(
@@ -88,7 +122,10 @@ def plan_training(
             )
         calmer = plan.fit.model_copy(update={"learning_rate": plan.fit.learning_rate * _WARM_RATE})
         plan = plan.model_copy(update={"model": model, "fit": calmer})
-    plan = plan.model_copy(update={"model": plan.model.model_copy(update={"rows": request.rows})})
+    read_by: dict[str, Any] = {"rows": request.rows}
+    if model is None and panel.covariates is not None:
+        read_by["covariates"] = panel.covariates.settings
+    plan = plan.model_copy(update={"model": plan.model.model_copy(update=read_by)})
     changed = override(plan, request.changes)
     if changed.model.horizon != request.horizon or not Frequency.parse(changed.model.freq).same_step(panel.freq):
         raise InputError(
@@ -101,4 +138,5 @@ def plan_training(
         raise InputError(
             "the data has been read by other rules", field="model.rows", mend="use --duplicates or --resample"
         )
+    covariates_for(panel, changed.model.covariates)  # fails where the data lacks one
     return changed

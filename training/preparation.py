@@ -10,6 +10,7 @@ from torch import Tensor
 
 from forecaster import metrics
 from forecaster.baselines import seasonal_naive
+from forecaster.covariate_windows import CovariateWindows
 from forecaster.errors import InputError
 from forecaster.network import ForecastNetwork, SegmentNetwork
 from forecaster.normalisation import spread
@@ -81,7 +82,7 @@ def _measure_typical_scales(network: ForecastNetwork, windows: TrainingWindows, 
     generator = torch.Generator(windows.flat.device).manual_seed(seed)
     model = network.settings
     context = windows.draw(_SAMPLE, model.context, model.horizon, 0.0, 1, generator).context
-    transformed, unit = transform(model.transform, *context)
+    transformed, unit = transform(model.transform, context.values, context.observed)
     sized = relative(model.transform, unit)
     long = context.observed.sum(1) > min(model.season, model.context // 2)
     for member in network.members:
@@ -129,4 +130,5 @@ def training_windows(panel: Panel, settings: TrainingSettings, held_out: int, de
         device=device,
         shortest_target=settings.fit.shortest_target,
         recency=settings.fit.recency,
+        covariates=CovariateWindows.of(panel, settings.model.covariates, settings.model.horizon, device),
     )

@@ -17,7 +17,8 @@ from mlflow.data.sources import LocalArtifactDatasetSource
 from mlflow.models import Model
 from mlflow.types.schema import ColSpec, Schema
 
-from forecaster.panel import Panel
+from forecaster.panel import Covariates, Panel
+from forecaster.settings import ModelSettings
 from training import flavor
 from training.evaluation import Evaluation
 from training.plots import draw_calibration, draw_error_by_step, draw_forecasts
@@ -35,13 +36,21 @@ def panel_digest(panel: Panel) -> str:
     for part in (panel.start, panel.phase, panel.offsets, panel.values):
         digest.update(np.ascontiguousarray(part).view(np.uint8).data)
     digest.update("\n".join(map(str, panel.ids)).encode())
+    if panel.covariates is not None:
+        digest.update(panel.covariates.settings.model_dump_json().encode())
+        for part in (panel.covariates.dynamic, panel.covariates.offsets, panel.covariates.static):
+            digest.update(np.ascontiguousarray(part).view(np.uint8).data)
     return digest.hexdigest()[:16]
 
 
-def log_dataset(request: TrainRequest, digest: str) -> None:
+def log_dataset(request: TrainRequest, digest: str, covariates: Covariates | None) -> None:
     """The data as an MLflow data set of the active run."""
     source = _source(request)
-    schema = Schema([ColSpec("string", "unique_id"), ColSpec("string", "ds"), ColSpec("double", "y")])
+    columns = [ColSpec("string", "unique_id"), ColSpec("string", "ds"), ColSpec("double", "y")]
+    if covariates is not None:
+        names = covariates.settings.categories
+        columns += [ColSpec("string" if c in names else "double", c) for c in covariates.settings.columns]
+    schema = Schema(columns)
     dataset = MetaDataset(LocalArtifactDatasetSource(source), name=_title(request), digest=digest, schema=schema)
     mlflow.log_input(dataset, context="training")
 
@@ -101,7 +110,7 @@ def _per_series(evaluation: Evaluation) -> pa.Table:
     return pa.table(columns)
 
 
-def register(run: Run, request: TrainRequest, directory: Path, panel: Panel) -> int:
+def register(run: Run, request: TrainRequest, directory: Path, panel: Panel, model: ModelSettings) -> int:
     """Log the model directory to the run and register it; once for each run, however often a job is attempted."""
     found = run.client.search_model_versions(f"name = '{request.name}' and run_id = '{run.run_id}'")
     if found:
@@ -113,8 +122,8 @@ def register(run: Run, request: TrainRequest, directory: Path, panel: Panel) -> 
         run_id=run.run_id,
         registered_model_name=request.name,
         directory=directory,
-        signature=flavor.signature_of(),
-        input_example=flavor.made_up_example(panel),
+        signature=flavor.signature_of(model.covariates),
+        input_example=flavor.made_up_example(panel, model),
     )
     version = int(info.registered_model_version)
     if request.job_id:

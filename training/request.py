@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from forecaster.settings import RowSettings
+from forecaster.settings import CovariateSettings, RowSettings
 from training.profile import Finding
 from training.progress import Progress
 from training.settings import Preset, Promotion
@@ -27,6 +27,10 @@ class TrainRequest(BaseModel):
     """Steps in the dominant season; what `freq` implies if None."""
     rows: RowSettings = RowSettings()
     """How the rows of the data become steps."""
+    covariates: CovariateSettings = CovariateSettings()
+    """What a forecast may rest on besides the series itself."""
+    usual_calendar: bool = False
+    """Whether parts of the timestamp count among it, as `freq` has them."""
     preset: Preset = "balanced"
     changes: dict[str, Any] = {}
     warm_start: str | None = None

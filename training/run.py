@@ -141,7 +141,7 @@ def _begin(task: _Task, held_out: int) -> ModelInfo:
     digest = publishing.panel_digest(task.panel)
     asked = {"warm_start": request.warm_start, "promote": request.promote}
     task.run.params({**plan.model_dump(mode="json"), **asked})
-    publishing.log_dataset(request, digest)
+    publishing.log_dataset(request, digest, task.panel.covariates)
     last = int(task.panel.ends.max())
     data = {**task.profile.model_dump(), "digest": digest, "last_ordinal": last, "held_out": held_out}
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -155,7 +155,7 @@ def _publish(task: _Task, made: _Made) -> tuple[int, champion.Verdict]:
     run.metrics({"windows_per_second": made.fitted.windows_per_second, "fit_seconds": made.fitted.seconds})
     score = evaluation.scores.metrics[champion.MEASURE]
     verdict = champion.judge(run.client, request.name, run.run_id, score, evaluation.windows, request.promote)
-    version = publishing.register(run, request, made.directory, task.panel)
+    version = publishing.register(run, request, made.directory, task.panel, task.plan.model)
     champion.settle(run.client, request.name, version, verdict)
     run.tag("forecaster.verdict", verdict.reason)
     return version, verdict

@@ -17,9 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from forecaster.covariate_windows import CovariateWindows
 from forecaster.errors import InputError
 from forecaster.panel import Panel
 from forecaster.windows import Context, Target, gather_context, gather_target, truncate_context
+
+_FLAT, _COVARIATES = "flat.npy", "covariates"
 
 
 class Batch(NamedTuple):
@@ -32,17 +35,20 @@ class Batch(NamedTuple):
 class TrainingWindows:
     """All windows that training may see: origins from `first` to `last` of each eligible series.
 
-    flat: [T] values on the device, NaN = unobserved; begin, end: [N] in the flat array, `end` excludes what is
-    held out; error_scale: [N]; recency: [] power of an origin's place in its series with which its density grows
+    flat: [T] values on the device, NaN = unobserved; series: [N] index into the panel; begin, end: [N] in the flat
+    array, `end` excludes what is held out; error_scale: [N]; recency: [] power of an origin's place in its series with
+    which its density grows; covariates: of the panel's series, None for a model without
     """
 
     flat: Tensor
+    series: Tensor
     begin: Tensor
     end: Tensor
     first: Tensor
     last: Tensor
     error_scale: Tensor
     recency: Tensor
+    covariates: CovariateWindows | None = None
 
     @classmethod
     def of(
@@ -56,6 +62,7 @@ class TrainingWindows:
         device: torch.device,
         shortest_target: int = 1,
         recency: float = 0.0,
+        covariates: CovariateWindows | None = None,
     ) -> TrainingWindows:
         """Windows of `panel` less the last `held_out` steps of each series.
 
@@ -80,25 +87,37 @@ class TrainingWindows:
 
         return cls(
             torch.as_tensor(panel.values, device=device),
+            tensor(usable),
             tensor(begin),
             tensor(end),
             tensor(first),
             tensor(last),
             tensor(error_scale[usable], torch.float32),
             tensor(np.float32(recency), torch.float32),
+            covariates,
         )
 
     def save(self, folder: Path) -> None:
-        """Write all but `flat`, which is the panel's values, as .npy files."""
+        """Write all but what the panel itself has, its values and covariates, as .npy files."""
         for name, tensor in vars(self).items():
-            if name != "flat":
+            if name not in ("flat", "covariates"):
                 np.save(folder / f"{name}.npy", tensor.numpy())
 
     @classmethod
-    def load(cls, flat: Path, folder: Path) -> TrainingWindows:
-        """What `save` wrote, with the panel's values from `flat`; mapped into memory, where processes share it."""
-        files = {"flat": flat, **{path.stem: path for path in folder.glob("*.npy")}}
-        return cls(**{name: torch.from_numpy(np.load(path, mmap_mode="c")) for name, path in files.items()})
+    def load(cls, panel: Path, folder: Path) -> TrainingWindows:
+        """What `save` and `save_panel` wrote; mapped into memory, where processes share it."""
+        files = {"flat": panel / _FLAT, **{path.stem: path for path in folder.glob("*.npy")}}
+        tensors = {name: torch.from_numpy(np.load(path, mmap_mode="c")) for name, path in files.items()}
+        others = panel / _COVARIATES
+        return cls(**tensors, covariates=CovariateWindows.load(others) if others.exists() else None)
+
+    def save_panel(self, folder: Path) -> None:
+        """Write the values and covariates, which all windows of a panel share, to a new folder."""
+        folder.mkdir()
+        np.save(folder / _FLAT, self.flat.numpy())
+        if self.covariates is not None:
+            (folder / _COVARIATES).mkdir()
+            self.covariates.save(folder / _COVARIATES)
 
     def draw(
         self, batch: int, context: int, horizon: int, truncate: float, shortest: int, generator: torch.Generator
@@ -121,8 +140,13 @@ class TrainingWindows:
 
     def gather(self, series: Tensor, origin: Tensor, context: int, horizon: int) -> Batch:
         """The windows of the given series and origins."""
+        begin = self.begin[series]
+        seen = gather_context(self.flat, begin, origin, context)
+        if self.covariates is not None:
+            known = self.covariates.gather(self.series[series], origin - begin, context, horizon)
+            seen = seen._replace(covariates=known)
         return Batch(
-            gather_context(self.flat, self.begin[series], origin, context),
+            seen,
             gather_target(self.flat, self.end[series], origin, horizon),
             self.error_scale[series],
         )

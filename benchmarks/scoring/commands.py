@@ -16,10 +16,10 @@ PRESETS = {name: ["--preset", name] for name in ("fast", "balanced", "best")}
 PRESETS["quick"] = ["--preset", "fast", "--set", "fit.steps=20"]  # to see that it runs
 
 
-def train(home: Path, data: Path, freq: str, horizon: int, preset: str, seed: int) -> dict[str, Any]:
-    """Train `model` with the defaults; `seconds` in the result are the whole command's."""
+def train(home: Path, data: Path, freq: str, horizon: int, preset: str, seed: int, *others: object) -> dict[str, Any]:
+    """Train `model` with the defaults and what `others` declare; `seconds` in the result are the whole command's."""
     began = time.perf_counter()
-    options = ["--freq", freq, "--horizon", horizon, *PRESETS[preset], "--seed", seed]
+    options = ["--freq", freq, "--horizon", horizon, *PRESETS[preset], "--seed", seed, *others]
     trained = forecaster(home, "train", data, "--name", "model", *options)
     return {**trained, "seconds": time.perf_counter() - began}
 

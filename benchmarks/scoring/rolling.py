@@ -34,7 +34,7 @@ def rolling_errors(predictor: Predictor, panel: Panel, horizon: int, first: int)
         truth = np.lib.stride_tricks.sliding_window_view(panel.values, horizon)
         for low in range(0, len(origins), _WINDOWS):
             origin = origins[low : low + _WINDOWS]
-            grid = predictor.quantiles_at(panel.values, np.full_like(origin, begin), origin, horizon)
+            grid = predictor.quantiles_at(panel, np.full_like(origin, series), origin, horizon)
             squared += float(((mean_of_quantiles(grid, known) - truth[origin]) ** 2).sum(dtype=np.float64))
             absolute += float(np.abs(grid[:, :, middle] - truth[origin]).sum(dtype=np.float64))
             windows += len(origin)

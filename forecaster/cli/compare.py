@@ -25,6 +25,12 @@ def compare(
     season: options.Season = None,
     duplicates: options.Duplicates = options.DuplicatesChoice.error,
     resample: options.Resample = None,
+    static: options.Static = None,
+    past: options.Past = None,
+    future: options.Future = None,
+    categorical: options.Categorical = None,
+    calendar: options.Calendar = False,
+    holidays: options.Holidays = None,
     preset: options.Preset = options.PresetChoice.balanced,
     set_: options.Set = None,
     json: Json = False,
@@ -36,6 +42,8 @@ def compare(
     arguments = {
         "data": data, "name": name, "freq": freq, "horizon": horizon, "season": season,
         "rows": options.row_settings(duplicates, resample), "preset": preset.value,
+        "covariates": options.covariate_settings(static, past, future, categorical, holidays),
+        "usual_calendar": calendar,
         "changes": options.parse_changes(set_),
     }  # fmt: skip
     named = [cell.strip() for cell in cells.split(",") if cell.strip()]

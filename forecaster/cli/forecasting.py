@@ -40,10 +40,9 @@ def predict(
     writer = _writer(out)
     levels = level if level is not None else ([] if quantile else [80.0])
     with _loaded(model) as (predictor, version):
-        from forecaster.reading import read_panel
-
-        panel = read_panel(data, predictor.freq, predictor.info.settings.rows)
-        forecast = predictor.predict(panel, horizon=horizon, levels=levels, quantiles=quantile or [], paths=paths)
+        forecast = predictor.predict(
+            predictor.read(data), horizon=horizon, levels=levels, quantiles=quantile or [], paths=paths
+        )
     table = forecast.to_table()
     _tell_warnings(forecast)
     if out is not None and writer is not None:
@@ -74,7 +73,6 @@ def backtest(
     from forecaster.baselines import seasonal_naive
     from forecaster.cli.loading import model_directory
     from forecaster.predictor import LONGEST_HORIZON
-    from forecaster.reading import read_panel
 
     with model_directory(model) as (directory, version):
         from forecaster.artifact import BACKTEST, load_artifact
@@ -84,9 +82,8 @@ def backtest(
         steps = info.horizon if horizon is None else horizon
         if not 1 <= steps <= LONGEST_HORIZON:
             raise InputError(f"{steps} is out of range", field="horizon", mend=f"give 1 to {LONGEST_HORIZON} steps")
-        panel = read_panel(data, info.freq, info.settings.rows)
         found = backtest_windows(
-            panel,
+            served.read(data),
             horizon=steps,
             windows=windows,
             step=step or steps,

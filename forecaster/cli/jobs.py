@@ -42,6 +42,12 @@ def submit(
     season: options.Season = None,
     duplicates: options.Duplicates = options.DuplicatesChoice.error,
     resample: options.Resample = None,
+    static: options.Static = None,
+    past: options.Past = None,
+    future: options.Future = None,
+    categorical: options.Categorical = None,
+    calendar: options.Calendar = False,
+    holidays: options.Holidays = None,
     preset: options.Preset = options.PresetChoice.balanced,
     set_: options.Set = None,
     warm_start: options.WarmStart = None,
@@ -53,6 +59,7 @@ def submit(
     """Queue a training."""
     prepare(json)
     rows = options.row_settings(duplicates, resample)
+    covariates = options.covariate_settings(static, past, future, categorical, holidays)
     from forecaster.store.datasets import DatasetStore
     from forecaster.store.settings import StoreSettings
     from forecaster.store.spec import JobSpec
@@ -65,9 +72,10 @@ def submit(
     try:
         spec = JobSpec(
             model=name, dataset=stored.reference, freq=freq, horizon=horizon, season=season,
-            duplicates=rows.duplicates, resample=rows.resample, preset=preset.value,
-            settings=options.parse_changes(set_), warm_start=warm_start, promote=promote.value, seed=seed,
-            started_by="cli",
+            duplicates=rows.duplicates, resample=rows.resample, static=covariates.static, past=covariates.past,
+            future=covariates.future, categorical=covariates.categorical, calendar=calendar, holidays=holidays,
+            preset=preset.value, settings=options.parse_changes(set_), warm_start=warm_start,
+            promote=promote.value, seed=seed, started_by="cli",
         )  # fmt: skip
     except ValidationError as error:
         first = error.errors()[0]

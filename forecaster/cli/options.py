@@ -11,7 +11,7 @@ import yaml
 from forecaster.errors import InputError
 
 if TYPE_CHECKING:
-    from forecaster.settings import RowSettings
+    from forecaster.settings import CovariateSettings, RowSettings
 
 
 class PresetChoice(str, Enum):
@@ -68,6 +68,30 @@ Resample = Annotated[
         help="For timestamps finer than --freq, or irregular: what the rows within one step give. Kept likewise.",
     ),
 ]
+Static = Annotated[
+    list[str] | None,
+    typer.Option("--static", help="Covariates with one value for each series, e.g. `region,store`; may be repeated."),
+]
+Past = Annotated[
+    list[str] | None, typer.Option("--past", help="Covariates known up to the present only; may be repeated.")
+]
+Future = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--future", help="Covariates known beforehand, with a row for each step of the horizon; may be repeated."
+    ),
+]
+Categorical = Annotated[
+    list[str] | None,
+    typer.Option("--categorical", help="Covariates whose numbers are names; those of text are anyway."),
+]
+Calendar = Annotated[
+    bool, typer.Option("--calendar", help="Hour, weekday, day, week and month count too, as far as --freq has them.")
+]
+Holidays = Annotated[
+    str | None,
+    typer.Option("--holidays", help="Public holidays count too: of a country (US) or a part of one (DE-BY)."),
+]
 Preset = Annotated[
     PresetChoice, typer.Option("--preset", help="How much time to spend: about one minute, up to five, or more.")
 ]
@@ -111,6 +135,36 @@ def row_settings(duplicates: DuplicatesChoice, resample: AggregationChoice | Non
             "all rows of a step are combined anyway", field="--duplicates", mend="leave it out beside --resample"
         )
     return RowSettings(duplicates=duplicates.value, resample=resample.value if resample else None)
+
+
+def covariate_settings(
+    static: list[str] | None,
+    past: list[str] | None,
+    future: list[str] | None,
+    categorical: list[str] | None,
+    holidays: str | None,
+) -> CovariateSettings:
+    """What a forecast may rest on besides the series itself."""
+    from pydantic import ValidationError
+
+    from forecaster.settings import CovariateSettings
+
+    try:
+        return CovariateSettings(
+            static=_listed(static),
+            past=_listed(past),
+            future=_listed(future),
+            categorical=_listed(categorical),
+            country=holidays,
+            calendar=("holiday",) if holidays else (),
+        )
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise InputError(problem, mend="see --static, --past, --future and --categorical") from error
+
+
+def _listed(names: list[str] | None) -> tuple[str, ...]:
+    return tuple(part.strip() for name in names or () for part in name.split(",") if part.strip())
 
 
 def check_name(name: str) -> str:

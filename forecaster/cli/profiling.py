@@ -19,12 +19,19 @@ def profile(
     season: options.Season = None,
     duplicates: options.Duplicates = options.DuplicatesChoice.error,
     resample: options.Resample = None,
+    static: options.Static = None,
+    past: options.Past = None,
+    future: options.Future = None,
+    categorical: options.Categorical = None,
+    calendar: options.Calendar = False,
+    holidays: options.Holidays = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write a page with a picture to this .html file.")] = None,
     json: Json = False,
 ) -> None:
     """What is in DATA, and what a training would do about it. Nothing is trained or stored."""
     prepare(json)
     rows = options.row_settings(duplicates, resample)
+    covariates = options.covariate_settings(static, past, future, categorical, holidays)
     if out is not None and out.suffix.lower() != ".html":
         raise InputError(f"{out} is not a page", field="--out", mend="name a .html file")
     if horizon is not None:
@@ -38,8 +45,9 @@ def profile(
     step = Frequency.parse(freq or infer_freq(data, rows), season)
     usual = step.season if step.season > 1 else 12
     request = TrainRequest(
-        data=data, name="profile", freq=step.name, season=season, horizon=horizon or usual, rows=rows
-    )
+        data=data, name="profile", freq=step.name, season=season, horizon=horizon or usual, rows=rows,
+        covariates=covariates, usual_calendar=calendar,
+    )  # fmt: skip
     prepared = read(request, Silent())
     found = report(prepared.panel, prepared.profile, prepared.plan)
     if out is not None:

@@ -29,6 +29,12 @@ def train(
     season: options.Season = None,
     duplicates: options.Duplicates = options.DuplicatesChoice.error,
     resample: options.Resample = None,
+    static: options.Static = None,
+    past: options.Past = None,
+    future: options.Future = None,
+    categorical: options.Categorical = None,
+    calendar: options.Calendar = False,
+    holidays: options.Holidays = None,
     preset: options.Preset = options.PresetChoice.balanced,
     config: Config = None,
     set_: options.Set = None,
@@ -42,6 +48,7 @@ def train(
     options.check_name(name)
     options.check_horizon(horizon)
     rows = options.row_settings(duplicates, resample)
+    covariates = options.covariate_settings(static, past, future, categorical, holidays)
     changes = {**_read_config(config), **options.parse_changes(set_)}
     from forecaster.frequency import Frequency
 
@@ -54,6 +61,8 @@ def train(
             horizon=horizon,
             season=season,
             rows=rows,
+            covariates=covariates,
+            usual_calendar=calendar,
             preset=preset.value,
             changes=changes,
             warm_start=warm_start,

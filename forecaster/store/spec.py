@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from forecaster.errors import InputError
 from forecaster.frequency import LARGEST_SEASON, Frequency
-from forecaster.settings import Aggregation, RowSettings
+from forecaster.settings import Aggregation, CovariateSettings, RowSettings
 
 # Names become folders and parts of URLs: no separator, no leading dot.
 _NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
@@ -46,6 +46,7 @@ def _storable(text: str) -> str:
 
 
 Text = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_storable)]
+Column = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_storable)]
 Scalar = bool | int | float | Text | None
 
 
@@ -75,6 +76,24 @@ class JobSpec(BaseModel):
     resample: Aggregation | None = None
     """What the rows within one step give, whatever their timestamps; for data finer than `freq`, and irregular data."""
 
+    static: tuple[Column, ...] = ()
+    """Covariates with one value for each series."""
+
+    past: tuple[Column, ...] = ()
+    """Covariates known up to the present only."""
+
+    future: tuple[Column, ...] = ()
+    """Covariates known beforehand: a forecast needs them for each step of its horizon."""
+
+    categorical: tuple[Column, ...] = ()
+    """Covariates whose numbers are names; those of text are anyway."""
+
+    calendar: bool = False
+    """Whether parts of the timestamp count too: hour, weekday, day, week and month, as far as `freq` has them."""
+
+    holidays: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,6})?$")] | None = None
+    """Whose public holidays count too: a country (`US`) or a part of one (`DE-BY`)."""
+
     preset: Literal["fast", "balanced", "best"] = "balanced"
     """How much time to spend."""
 
@@ -92,9 +111,9 @@ class JobSpec(BaseModel):
     started_by: Literal["cli", "api", "schedule"] = "api"
 
     @model_validator(mode="after")
-    def _one_rule_for_rows(self) -> JobSpec:
+    def _consistent(self) -> JobSpec:
         try:
-            _ = self.rows
+            _ = self.rows, self.covariates
         except ValidationError as error:
             raise ValueError(error.errors()[0]["ctx"]["error"]) from error
         return self
@@ -103,3 +122,15 @@ class JobSpec(BaseModel):
     def rows(self) -> RowSettings:
         """How the rows of the data become steps."""
         return RowSettings(duplicates=self.duplicates, resample=self.resample)
+
+    @property
+    def covariates(self) -> CovariateSettings:
+        """What a forecast may rest on besides the series itself."""
+        return CovariateSettings(
+            static=self.static,
+            past=self.past,
+            future=self.future,
+            categorical=self.categorical,
+            country=self.holidays,
+            calendar=("holiday",) if self.holidays else (),
+        )

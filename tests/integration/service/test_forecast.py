@@ -145,7 +145,7 @@ def test_covariates_that_are_not_used_are_told_for_their_series(client: httpx.Cl
     told: dict[str, Any] = {"id": "a", "values": history(), "static": {"shop": 1}}
     series = [told, {"id": "b", "values": history()}]
     first, second = ask(client, series)["forecasts"]
-    assert first["warnings"] == ["'static' is not used by this model"]
+    assert first["warnings"] == ["'shop' of static is not used by this model"]
     assert second["warnings"] == []
 
 

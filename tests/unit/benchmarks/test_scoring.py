@@ -125,7 +125,7 @@ def test_rolling_errors_are_those_of_every_window() -> None:
         begin = panel.offsets[series]
         for origin in range(150, 200 - 24 + 1):
             place = np.array([begin + origin])
-            grid = predictor.quantiles_at(panel.values, np.array([begin]), place, 24)
+            grid = predictor.quantiles_at(panel, np.array([series]), place, 24)
             truth = panel.series(series)[origin : origin + 24]
             squared.append((mean_of_quantiles(grid, predictor.info.quantiles)[0] - truth) ** 2)
             middle = predictor.info.quantiles.index(0.5)

@@ -44,6 +44,12 @@ def test_fitting_lowers_the_loss_and_tells_of_its_progress() -> None:
     assert all(p.windows_per_second > 0 for p in told)
 
 
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine"])
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 6, 10, 15])
+def test_a_fit_may_be_of_very_few_steps(steps: int, schedule: str) -> None:
+    assert run(settings(steps=steps, schedule=schedule))[1].loss > 0
+
+
 def test_the_same_seed_gives_the_same_weights() -> None:
     assert same(run(settings())[0], run(settings())[0])
     assert not same(run(settings())[0], run(settings(seed=4))[0])

@@ -26,7 +26,7 @@ def counting_panel(*lengths: int) -> Panel:
 
 def test_a_target_follows_its_context_within_one_series() -> None:
     batch = windows(counting_panel(40, 7, 300)).draw(500, 5, 3, 0.0, 1, torch.Generator().manual_seed(0))
-    values, observed = batch.context
+    values, observed, _ = batch.context
     assert observed[:, -1].all()
     assert (batch.target.values[:, 0] == values[:, -1] + 1).all()
     inside = observed[:, 1:] & observed[:, :-1]
@@ -48,11 +48,11 @@ def test_series_are_drawn_uniformly_whatever_their_length() -> None:
 
 def test_late_windows_are_drawn_more_often_as_asked_for(tmp_path: Path) -> None:
     these = windows(counting_panel(1006), recency=1.0)  # a thousand origins behind two horizons of history
-    np.save(tmp_path / "values.npy", these.flat.numpy())
+    these.save_panel(tmp_path / "panel")
     folder = tmp_path / "windows"
     folder.mkdir()
     these.save(folder)
-    for drawing in (these, TrainingWindows.load(tmp_path / "values.npy", folder)):
+    for drawing in (these, TrainingWindows.load(tmp_path / "panel", folder)):
         _, origin = drawing.draw_origins(20_000, torch.Generator().manual_seed(0))
         share = [((origin >= low) & (origin < low + 250)).float().mean().item() for low in (6, 256, 506, 756)]
         assert share == pytest.approx([1 / 16, 3 / 16, 5 / 16, 7 / 16], abs=0.02)  # of a density that grows linearly

@@ -1,0 +1,142 @@
+"""Columns of covariates to the arrays of a panel, batch by batch, beside the values.
+
+Legend: N series, U steps of all series, R rows of a batch, D columns that change with time, S static columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from forecaster.columns import NameOf, is_text, names, numbers
+from forecaster.combining import Gathering, gathering
+from forecaster.errors import InputError
+from forecaster.frequency import IntArray
+from forecaster.panel import Covariates, FloatArray
+from forecaster.settings import Aggregation, CovariateSettings
+
+_MOST_CATEGORIES = 1000  # of a column; rarer ones count as unknown
+_TOLD = 5
+
+
+class CovariateReader:
+    """Second pass of reading: every row's covariates to their places."""
+
+    def __init__(self, settings: CovariateSettings, steps: int, series: int, combine: Aggregation | None) -> None:
+        """combine: how rows that share a step are, where there are such rows; categories are by their last"""
+        self._settings = settings
+        self._columns = {column: _Column(column, settings) for column in settings.columns}
+        self._steps, self._combine = steps, combine
+        self._changing: dict[str, Gathering] = {}
+        self._static = {column: np.full(series, np.nan, np.float32) for column in settings.static}
+
+    def add(self, batch: pa.RecordBatch, series: IntArray, place: IntArray, when: IntArray, name: NameOf) -> None:
+        """series: [R] numbers; place: [R] among all steps; when: [R] order in time. Raises InputError."""
+        for column, reader in self._columns.items():
+            found = reader.read(batch.column(column), name)
+            if column in self._static:
+                self._note(column, series, found, name)
+                continue
+            if column not in self._changing:  # what it holds is known now
+                how: Aggregation = "last" if reader.categorical or self._combine in (None, "last") else "mean"
+                self._changing[column] = gathering(how, self._steps)
+            self._changing[column].add(place, found, when)
+
+    def finish(self, offsets: IntArray) -> tuple[Covariates, tuple[str, ...]]:
+        """The covariates, with the categories that were found, and what their owner should know."""
+        settings = self._settings
+        arrays = {column: gathered.values() for column, gathered in self._changing.items()} | self._static
+        categories, notes = dict(settings.categories), list[str]()
+        for column, reader in self._columns.items():
+            if reader.categorical:
+                arrays[column] = reader.sorted_codes(arrays[column])
+                categories[column] = reader.categories
+                notes += reader.notes()
+        dynamic = [arrays[column] for column in (*settings.future, *settings.past)]
+        static = [arrays[column] for column in settings.static]
+        covariates = Covariates(
+            settings.model_copy(update={"categories": categories}),
+            np.stack(dynamic) if dynamic else np.empty((0, int(offsets[-1])), np.float32),
+            offsets,
+            np.stack(static, 1) if static else np.empty((len(offsets) - 1, 0), np.float32),
+        )
+        return covariates, tuple(notes)
+
+    def _note(self, column: str, series: IntArray, found: FloatArray, name: NameOf) -> None:
+        """A static column's values, which must be one for each series."""
+        known = ~np.isnan(found)
+        noted = self._static[column]
+        fresh = known & np.isnan(noted[series])
+        noted[series[fresh]] = found[fresh]
+        changed = np.flatnonzero(known & (noted[series] != found))
+        if len(changed):
+            raise InputError(
+                "a static value changes within the series",
+                series=name(int(changed[0])),
+                field=column,
+                mend="give one value for each series, or declare the column as past or future",
+            )
+
+
+class _Column:
+    """Numbers of a column: those of a model that has been trained are coded as it knows them."""
+
+    def __init__(self, column: str, settings: CovariateSettings) -> None:
+        self._name = column
+        self._trained = column in settings.categories or column in settings.scales
+        self._kind = self._declared(settings)
+        self._codes = {name: code for code, name in enumerate(settings.categories.get(column, ()), 1)}
+        self._unknown: dict[str, None] = {}
+
+    def _declared(self, settings: CovariateSettings) -> bool | None:
+        if self._trained:
+            return self._name in settings.categories
+        return True if self._name in settings.categorical else None
+
+    @property
+    def categorical(self) -> bool:
+        return bool(self._kind)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        return tuple(self._codes) if self._trained else tuple(sorted(self._codes)[:_MOST_CATEGORIES])
+
+    def read(self, column: pa.Array, name: NameOf) -> FloatArray:
+        """[R] numbers, or codes in the order in which names came."""
+        if self._kind is None and not pa.types.is_null(column.type):
+            self._kind = is_text(column)
+        if not self._kind:
+            return numbers(column, name, self._name)
+        found = names(column, self._name)
+        codes = np.array([self._code(text) for text in found.dictionary.to_pylist()], np.float32)
+        index = found.indices.to_numpy(zero_copy_only=False)
+        missing = np.isnan(index) if index.dtype.kind == "f" else np.zeros(len(index), bool)
+        if not len(codes):
+            return np.full(len(index), np.nan, np.float32)
+        return np.where(missing, np.nan, codes[np.where(missing, 0, index).astype(np.int64)]).astype(np.float32)
+
+    def sorted_codes(self, codes: FloatArray) -> FloatArray:
+        """Codes by the order of names, so that the order of rows changes nothing."""
+        if self._trained:
+            return codes
+        place = {name: code for code, name in enumerate(self.categories, 1)}
+        table = np.array([0, *(place.get(name, 0) for name in self._codes)], np.float32)
+        return np.where(np.isnan(codes), np.nan, table[np.nan_to_num(codes).astype(np.int64)]).astype(np.float32)
+
+    def notes(self) -> Iterator[str]:
+        if self._unknown:
+            told = ", ".join(repr(name) for name in list(self._unknown)[:_TOLD])
+            more = ", …" if len(self._unknown) > _TOLD else ""
+            yield f"column {self._name!r} has values that training had not ({told}{more}): they count as unknown"
+        if not self._trained and len(self._codes) > _MOST_CATEGORIES:
+            yield f"column {self._name!r} has {len(self._codes)} values; all but {_MOST_CATEGORIES} count as unknown"
+
+    def _code(self, name: str) -> int:
+        if not self._trained:
+            return self._codes.setdefault(name, len(self._codes) + 1)
+        code = self._codes.get(name, 0)
+        if not code:
+            self._unknown[name] = None
+        return code

@@ -1,0 +1,205 @@
+"""What is known of series besides their values: from table to windows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from forecaster.covariate_windows import CovariateWindows
+from forecaster.covariates import covariates_for, learn_scales, require_future
+from forecaster.errors import InputError
+from forecaster.panel import Covariates, Panel
+from forecaster.reading import read_panel
+from forecaster.settings import CovariateSettings, RowSettings
+
+DAYS = pd.date_range("2024-01-01", periods=10)
+DECLARED = CovariateSettings(static=("region",), past=("visits",), future=("price", "weather"))
+
+
+def frame(**changes: object) -> pd.DataFrame:
+    """Two series of ten days; the first ends two days, the second one day before its covariates do."""
+    table = pd.DataFrame(
+        {
+            "unique_id": ["a"] * 10 + ["b"] * 10,
+            "ds": [*DAYS, *DAYS],
+            "y": [*np.arange(8.0), None, None, *np.arange(9.0), None],
+            "region": ["north"] * 10 + ["south"] * 10,
+            "visits": np.arange(20.0) * 2,
+            "price": np.arange(20.0),
+            "weather": list("rsrsrsrsrsrsrsrsrsrs"),
+        }
+    )
+    return table.assign(**changes)
+
+
+def read(table: pd.DataFrame, declared: CovariateSettings = DECLARED) -> Panel:
+    return read_panel(table, "D", None, declared)
+
+
+def known(panel: Panel) -> Covariates:
+    assert panel.covariates is not None
+    return panel.covariates
+
+
+def test_a_series_ends_with_its_last_value_and_later_rows_are_its_future() -> None:
+    panel = read(frame())
+    assert panel.lengths.tolist() == [8, 9]
+    assert panel.values.tolist() == [*range(8), *range(9)]
+    assert np.diff(known(panel).offsets).tolist() == [10, 10]
+    require_future(panel, known(panel).settings, 1)
+
+
+def test_gaps_and_unobserved_values_before_the_last_stay() -> None:
+    table = frame()
+    table.loc[[2, 5], "y"] = None
+    panel = read(table.drop(index=3))
+    assert panel.lengths.tolist() == [8, 9]
+    assert np.isnan(panel.values[[2, 3, 5]]).all()
+    assert np.isnan(known(panel).dynamic[0, 3])
+
+
+def test_without_future_covariates_a_series_ends_with_its_rows() -> None:
+    assert read(frame(), CovariateSettings(past=("visits",))).lengths.tolist() == [10, 10]
+
+
+def test_the_order_of_rows_changes_nothing() -> None:
+    plain, mixed = known(read(frame())), read(frame().sample(frac=1, random_state=3))
+    order = [list(mixed.ids).index(name) for name in ("a", "b")]
+    again = known(mixed.select(order))
+    assert plain.settings == again.settings
+    np.testing.assert_array_equal(plain.dynamic, again.dynamic)
+    np.testing.assert_array_equal(plain.static, again.static)
+
+
+def test_categories_are_codes_from_one_in_the_order_of_their_names() -> None:
+    found = known(read(frame()))
+    assert found.settings.categories == {"region": ("north", "south"), "weather": ("r", "s")}
+    assert found.dynamic[1, :4].tolist() == [1, 2, 1, 2]
+    assert found.static[:, 0].tolist() == [1, 2]
+
+
+def test_numbers_that_are_names_are_declared_and_spelt_without_a_point() -> None:
+    table = frame(price=[1.0, 2.0] * 10)
+    declared = CovariateSettings(future=("price",), categorical=("price",))
+    assert known(read(table, declared)).settings.categories == {"price": ("1", "2")}
+
+
+def test_a_file_of_text_is_read_alike(tmp_path: Path) -> None:
+    frame().to_csv(tmp_path / "data.csv", index=False)
+    frame().to_parquet(tmp_path / "data.parquet")
+    for name in ("data.csv", "data.parquet"):
+        found = known(read_panel(tmp_path / name, "D", None, DECLARED))
+        np.testing.assert_array_equal(found.dynamic, known(read(frame())).dynamic)
+
+
+def test_rows_of_one_step_give_the_mean_of_numbers_and_the_last_of_names() -> None:
+    hours = pd.DataFrame(
+        {
+            "unique_id": "a",
+            "ds": pd.date_range("2024-01-01", periods=48, freq="h"),
+            "y": 1.0,
+            "price": np.arange(48.0),
+            "weather": ["r"] * 23 + ["s"] + ["s"] * 23 + ["r"],
+        }
+    )
+    declared = CovariateSettings(past=("price", "weather"))
+    found = known(read_panel(hours, "D", RowSettings(resample="sum"), declared))
+    np.testing.assert_array_equal(found.dynamic, [[11.5, 35.5], [2, 1]])
+
+
+def test_a_trained_model_keeps_its_codes_and_tells_what_it_does_not_know() -> None:
+    trained = learn_scales(known(read(frame()))).settings
+    panel = read(frame(weather=["t"] * 10 + ["s"] * 10), trained)
+    assert known(panel).dynamic[1].tolist() == [0] * 10 + [2] * 10
+    assert panel.notes == ("column 'weather' has values that training had not ('t'): they count as unknown",)
+
+
+@pytest.mark.parametrize(
+    ("table", "declared", "told"),
+    [
+        (frame(region=["north"] * 9 + ["south"] * 11), DECLARED, ("series 'a'", "'region'", "changes within")),
+        (frame().drop(columns="price"), DECLARED, ("'price'", "missing", "needs this covariate")),
+        (frame(price=[*range(19), np.inf]), DECLARED, ("series 'b'", "'price'", "infinite")),
+        (frame(price=["1"] * 19 + ["x"]), CovariateSettings(future=("price",), scales={"price": (0, 1)}), ("'x'",)),
+    ],
+)
+def test_what_cannot_be_read_is_named(table: pd.DataFrame, declared: CovariateSettings, told: tuple[str, ...]) -> None:
+    with pytest.raises(InputError) as caught:
+        read(table, declared)
+    assert all(part in str(caught.value) for part in told), caught.value
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"future": ("y",)}, "column of the series"),
+        ({"past": ("a",), "future": ("a",)}, "declared twice"),
+        ({"categorical": ("a",)}, "no covariate"),
+        ({"country": "US"}, "go together"),
+    ],
+)
+def test_declarations_that_contradict_each_other_are_refused(wrong: dict[str, object], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        CovariateSettings.model_validate(wrong)
+
+
+def test_a_future_that_is_too_short_or_missing_is_named() -> None:
+    panel = read(frame())
+    with pytest.raises(InputError, match=r"series 'b', field 'price, weather': there are 1 future values .* 2 steps"):
+        require_future(panel, known(panel).settings, 2)
+    blank = read(frame(price=[*range(18), None, None]))
+    with pytest.raises(InputError, match=r"series 'b', field 'price': all of its 1 future values are missing"):
+        require_future(blank, known(blank).settings, 1)
+
+
+def test_windows_hold_what_is_known_of_each_step() -> None:
+    panel = read(frame())
+    settings = learn_scales(known(panel)).settings.model_copy(update={"calendar": ("weekday",)})
+    source = CovariateWindows.of(panel, settings, 3)
+    assert source is not None
+    first, second = source.gather(torch.tensor([0, 1]), torch.tensor([8, 2]), 4, 3).numpy()
+    nan = np.nan
+    np.testing.assert_array_equal(  # price, weather, visits, region, weekday
+        first,
+        [
+            [4, 1, 8, 1, 5], [5, 2, 10, 1, 6], [6, 1, 12, 1, 7], [7, 2, 14, 1, 1],
+            [8, 1, nan, 1, 2], [9, 2, nan, 1, 3], [nan, nan, nan, 1, 4],
+        ],
+    )  # fmt: skip
+    assert np.isnan(second[:2, :3]).all()  # before the series begins
+    np.testing.assert_array_equal(second[2:5, 0], [10, 11, 12])
+    np.testing.assert_array_equal(second[2:, 2], [20, 22, nan, nan, nan])
+
+
+def test_windows_written_to_files_are_the_same(tmp_path: Path) -> None:
+    panel = read(frame())
+    source = CovariateWindows.of(panel, learn_scales(known(panel)).settings, 3)
+    assert source is not None
+    source.save(tmp_path)
+    series, place = torch.tensor([1, 0, 1]), torch.tensor([3, 8, 9])
+    found = CovariateWindows.load(tmp_path).gather(series, place, 5, 2)
+    torch.testing.assert_close(found, source.gather(series, place, 5, 2), equal_nan=True)
+
+
+def test_another_models_columns_and_codes_are_found_in_a_panel() -> None:
+    panel = read(frame())
+    other = CovariateSettings(
+        static=("region",), future=("weather",), categories={"region": ("south",), "weather": ("s", "t", "r")}
+    )
+    found = covariates_for(panel, other)
+    assert found.dynamic[0, :4].tolist() == [3, 1, 3, 1]
+    assert found.static[:, 0].tolist() == [0, 1]
+    with pytest.raises(InputError, match="'stock'"):
+        covariates_for(panel, CovariateSettings(past=("stock",)))
+    with pytest.raises(InputError, match="knows numbers here"):
+        covariates_for(panel, CovariateSettings(future=("weather",), scales={"weather": (0, 1)}))
+
+
+def test_a_selection_keeps_each_series_its_own() -> None:
+    panel = read(frame()).select([1])
+    assert known(panel).dynamic[0].tolist() == list(range(10, 20))
+    assert known(panel).static.tolist() == [[2]]
