@@ -52,7 +52,10 @@ class Forecast:
     def to_table(self) -> pa.Table:
         """Long format: `unique_id, ds, mean, median, lo-80, hi-80, …, q0.1, …, path-1, …`."""
         horizon = self.median.shape[1]
-        columns: dict[str, Any] = {"unique_id": self._id_column(horizon), "ds": self._ds_column()}
+        columns: dict[str, Any] = {
+            "unique_id": id_column(self.ids, horizon),
+            "ds": time_column(self.ds, self.zone),
+        }
         columns |= {"mean": self.mean.reshape(-1), "median": self.median.reshape(-1)}
         for level in self.levels:
             low, high = self.interval(level)
@@ -63,14 +66,18 @@ class Forecast:
             columns[f"path-{number + 1}"] = self.paths[:, number].reshape(-1)
         return pa.table(columns)
 
-    def _id_column(self, horizon: int) -> pa.Array:
-        whole = np.issubdtype(self.ids.dtype, np.integer)
-        names = pa.array(self.ids, pa.int64()) if whole else pa.array([str(name) for name in self.ids], pa.string())
-        return names.take(pa.array(np.repeat(np.arange(len(self.ids)), horizon)))
 
-    def _ds_column(self) -> pa.Array:
-        flat = self.ds.reshape(-1)
-        return pa.array(flat) if flat.dtype.kind == "i" else pa.array(flat, pa.timestamp("us", self.zone))
+def id_column(ids: Array, horizon: int) -> pa.Array:
+    """[N · H] each id for all its steps."""
+    whole = np.issubdtype(ids.dtype, np.integer)
+    names = pa.array(ids, pa.int64()) if whole else pa.array([str(name) for name in ids], pa.string())
+    return names.take(pa.array(np.repeat(np.arange(len(ids)), horizon)))
+
+
+def time_column(ds: Array, zone: str | None) -> pa.Array:
+    """[N · H] timestamps or steps."""
+    flat = ds.reshape(-1)
+    return pa.array(flat) if flat.dtype.kind == "i" else pa.array(flat, pa.timestamp("us", zone))
 
 
 def level_probabilities(level: float) -> tuple[float, float]:

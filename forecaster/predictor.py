@@ -154,6 +154,11 @@ class Predictor:
         self._check_finite(panel, found)
         return found
 
+    def contexts(self, panel: Panel) -> Iterator[Context]:
+        """What the network sees of each series, one at a time."""
+        for _, context in self._contexts(panel, np.arange(panel.n_series), panel.offsets[1:], self.info.horizon, 1):
+            yield context
+
     def _contexts(
         self, panel: Panel, series: IntArray, origin: IntArray, horizon: int, chunk: int
     ) -> Iterator[tuple[slice, Context]]:

@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from service.columnar import ARROW, CSV, PARQUET
-from service.schemas import ForecastRequest, ForecastResponse, Problem
+from service.schemas import ExplainResponse, ForecastRequest, ForecastResponse, Problem
 
 _REFERENCE = "#/components/schemas/{model}"
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -65,6 +65,17 @@ FORECAST: dict[str, Any] = {
         },
     },
 }
+EXPLAIN: dict[str, Any] = {
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {**_of("ForecastRequest"), "example": _EXAMPLE}},
+        }
+    },
+    "responses": {
+        200: {"description": "Medians and their parts", "content": {"application/json": _of("ExplainResponse")}}
+    },
+}
 _PROBLEMS = {"4XX": "A mistake in the request; `errors` names series and field", "503": "Full, or not ready: try again"}
 
 
@@ -83,7 +94,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
     inputs, outputs = (
         [(ForecastRequest, "validation")],
-        [(ForecastResponse, "serialization"), (Problem, "serialization")],
+        [(answer, "serialization") for answer in (ForecastResponse, ExplainResponse, Problem)],
     )
     _, schemas = models_json_schema([*inputs, *outputs], ref_template=_REFERENCE)  # type: ignore[list-item]
     document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])

@@ -154,6 +154,22 @@ class ForecastResponse(BaseModel):
     forecasts: list[ForecastOut]
 
 
+class ExplanationOut(BaseModel):
+    id: str | int
+    timestamps: list[str] | list[int]
+    median: list[float]
+    base: list[float]
+    """What would be forecast of a series that always had this one's mean, if nothing else were known of it."""
+    parts: dict[str, list[float]]
+    """Shares of the history and of each covariate; with `base` they add up to `median`."""
+
+
+class ExplainResponse(BaseModel):
+    model: ModelOut
+    freq: str
+    explanations: list[ExplanationOut]
+
+
 class ProblemError(BaseModel):
     pointer: str
     message: str

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from forecaster.cli import compare, datasets, forecasting, jobs, models, profiling, stack, training_run
+from forecaster.cli import compare, datasets, explaining, forecasting, jobs, models, profiling, stack, training_run
 from forecaster.errors import ForecasterError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("profile")(profiling.profile)
 app.command("train")(training_run.train)
 app.command("compare")(compare.compare)
 app.command("predict")(forecasting.predict)
+app.command("explain")(explaining.explain)
 app.command("backtest")(forecasting.backtest)
 app.add_typer(models.app, name="models")
 app.add_typer(jobs.app, name="jobs")

@@ -37,9 +37,9 @@ def predict(
 ) -> None:
     """Forecast the steps that follow each series of DATA."""
     prepare(json)
-    writer = _writer(out)
+    writer = table_writer(out)
     levels = level if level is not None else ([] if quantile else [80.0])
-    with _loaded(model) as (predictor, version):
+    with loaded(model) as (predictor, version):
         forecast = predictor.predict(
             predictor.read(data), horizon=horizon, levels=levels, quantiles=quantile or [], paths=paths
         )
@@ -127,7 +127,7 @@ def backtest(
 
 
 @contextmanager
-def _loaded(reference: str) -> Iterator[tuple[Any, dict[str, Any]]]:
+def loaded(reference: str) -> Iterator[tuple[Any, dict[str, Any]]]:
     """A predictor by reference, with what is registered about it."""
     from forecaster.artifact import load_artifact
     from forecaster.cli.loading import model_directory
@@ -136,7 +136,7 @@ def _loaded(reference: str) -> Iterator[tuple[Any, dict[str, Any]]]:
         yield load_artifact(directory), version
 
 
-def _writer(out: Path | None) -> Any:
+def table_writer(out: Path | None) -> Any:
     """The function that writes a table as the file's name says; checked before any work is done."""
     if out is None:
         return None

@@ -110,6 +110,17 @@ def test_predict_shows_a_table_and_tells_warnings_to_a_person(command: Command, 
     assert "carried on from sample paths" in done.stderr
 
 
+def test_explain_splits_each_median(command: Command, trained: dict[str, Any]) -> None:
+    found = command.json("explain", "shops.csv", "--model", "shops", "--series", "shop-1", "--horizon", 3)[
+        "explanations"
+    ]
+    assert len(found) == 3
+    for row in found:
+        assert row["base"] + row["history"] == pytest.approx(row["median"], rel=1e-3)
+    assert "history" in command("explain", "shops.csv", "--model", "shops").stdout
+    assert "no series 'x'" in command("explain", "shops.csv", "--model", "shops", "--series", "x", fails=2).stderr
+
+
 def test_backtest_compares_with_the_naive_methods(command: Command, trained: dict[str, Any]) -> None:
     found = command.json("backtest", "shops.csv", "--model", "shops", "--windows", 2, "--step", 12)
     assert found["windows"] == 12

@@ -179,6 +179,22 @@ def test_what_is_wrong_is_named_with_its_place(
     assert error["series"] == "shop-0"
 
 
+def test_an_explanation_adds_up_and_tells_what_promotions_do(predictor: Predictor, client: httpx.Client) -> None:
+    answer = client.post("/v1/explain", json={"series": as_series(TABLE)[:2]})
+    assert answer.status_code == 200, answer.text
+    for one, name in zip(answer.json()["explanations"], ("shop-0", "shop-1"), strict=True):
+        promotion = TABLE[(TABLE["unique_id"] == name) & TABLE["y"].isna()]["promotion"].to_numpy()
+        part = np.array(one["parts"]["promotion"])
+        assert part[promotion == 1].min(initial=np.inf) > part[promotion == 0].max(initial=-np.inf)
+        assert set(one["parts"]) == {"history", "promotion", "weather", "visits", "region", "calendar"}
+        np.testing.assert_allclose(np.sum([one["base"], *one["parts"].values()], axis=0), one["median"], rtol=1e-3)
+        assert len(one["timestamps"]) == HORIZON
+    many = [{**as_series(TABLE)[0], "id": number} for number in range(21)]
+    assert client.post("/v1/explain", json={"series": many}).status_code == 422
+    assert client.post("/v1/explain", json={"series": many[:1], "horizon": 8}).status_code == 422
+    assert client.post("/v1/explain", content="x", headers={"Content-Type": "text/csv"}).status_code == 415
+
+
 def test_a_table_that_lacks_what_the_model_needs_is_refused(predictor: Predictor) -> None:
     with pytest.raises(InputError, match=r"series 'shop-0', field 'promotion, weather': there are 0 future values"):
         predictor.predict(predictor.read(TABLE[TABLE["y"].notna()]))

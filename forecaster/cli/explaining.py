@@ -1,0 +1,52 @@
+"""`forecaster explain`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from forecaster.cli import options
+from forecaster.cli.forecasting import loaded, table_writer
+from forecaster.cli.output import Json, emit, prepare, replace_file, show_table, stdout
+from forecaster.errors import NotFound
+
+_SHOWN_STEPS = 24
+
+
+def explain(
+    data: options.Data,
+    model: options.Model,
+    series: Annotated[list[str] | None, typer.Option("--series", help="Only these; may be repeated.")] = None,
+    horizon: Annotated[int | None, typer.Option("--horizon", help="Steps; as trained when not given.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write to this .parquet, .csv or .arrow file.")] = None,
+    json: Json = False,
+) -> None:
+    """Say what the forecasts of DATA are made of: a base, and shares of the history and of each covariate."""
+    prepare(json)
+    writer = table_writer(out)
+    with loaded(model) as (predictor, version):
+        from forecaster.explanation import explain as shares_of
+
+        panel = predictor.read(data)
+        if series:
+            names = [str(name) for name in panel.ids]
+            unknown = [name for name in series if name not in names]
+            if unknown:
+                raise NotFound(f"there is no series {unknown[0]!r} in {data}")
+            panel = panel.select(np.array([names.index(name) for name in series]))
+        found = shares_of(predictor, panel, horizon=horizon)
+    table = found.to_table()
+    if out is not None and writer is not None:
+        replace_file(out, lambda aside: writer(table, aside))
+    if json:
+        rows = {} if out is not None else {"explanations": table.to_pylist()}
+        emit({"model": version, "series": len(found.ids), **rows, **({"out": str(out)} if out else {})})
+    elif out is not None:
+        stdout.print(f"{table.num_rows} rows for {len(found.ids)} series written to {out}")
+    else:
+        show_table("", table.column_names, [list(row.values()) for row in table.slice(0, _SHOWN_STEPS).to_pylist()])
+        if table.num_rows > _SHOWN_STEPS:
+            stdout.print(f"… {table.num_rows - _SHOWN_STEPS} more rows; write them all with --out shares.parquet")
