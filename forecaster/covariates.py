@@ -81,9 +81,9 @@ def require_future(panel: Panel, settings: CovariateSettings, steps: int) -> Non
     if (ahead < steps).any():
         index = int(np.flatnonzero(ahead < steps)[0])
         raise InputError(
-            f"there are {max(0, ahead[index])} future values for a horizon of {steps} steps",
+            f"there are {max(0, ahead[index])} future rows of {names} for a horizon of {steps} steps",
             series=panel.ids[index],
-            field=names,
+            field=settings.future[0],
             mend="give one for each step of the horizon, or ask for a shorter one",
         )
     place = own.offsets[:-1, None] + panel.lengths[:, None] + np.arange(steps)

@@ -139,9 +139,9 @@ def _refusal(problem: str, mend: str, row: int, one: SeriesIn, role: str, column
 
 def _placed(error: InputError, series: Sequence[SeriesIn], wanted: CovariateSettings) -> InputError:
     """An error of the table's reader in the words of the request."""
-    role = next((role for role in ROLES if error.field in getattr(wanted, role)), None)
-    if role is None or error.series is None:
+    if error.series is None:
         return error
     row = int(error.series)
-    named = InputError(error.problem, series=series[row].id, mend=error.mend)
-    return PlacedInputError(named, "series", row, role, error.field)
+    named = InputError(error.problem, series=series[row].id, field=error.field, mend=error.mend)
+    role = next((role for role in ROLES if error.field in getattr(wanted, role)), None)
+    return named if role is None else PlacedInputError(named, "series", row, role, error.field)

@@ -196,7 +196,9 @@ def test_an_explanation_adds_up_and_tells_what_promotions_do(predictor: Predicto
 
 
 def test_a_table_that_lacks_what_the_model_needs_is_refused(predictor: Predictor) -> None:
-    with pytest.raises(InputError, match=r"series 'shop-0', field 'promotion, weather': there are 0 future values"):
+    with pytest.raises(
+        InputError, match=r"series 'shop-0', field 'promotion': there are 0 future rows of promotion, weather"
+    ):
         predictor.predict(predictor.read(TABLE[TABLE["y"].notna()]))
     with pytest.raises(InputError, match="'visits'"):
         predictor.read(TABLE.drop(columns="visits"))

@@ -149,7 +149,9 @@ def test_declarations_that_contradict_each_other_are_refused(wrong: dict[str, ob
 
 def test_a_future_that_is_too_short_or_missing_is_named() -> None:
     panel = read(frame())
-    with pytest.raises(InputError, match=r"series 'b', field 'price, weather': there are 1 future values .* 2 steps"):
+    with pytest.raises(
+        InputError, match=r"series 'b', field 'price': there are 1 future rows of price, weather .* 2 steps"
+    ):
         require_future(panel, known(panel).settings, 2)
     blank = read(frame(price=[*range(18), None, None]))
     with pytest.raises(InputError, match=r"series 'b', field 'price': all of its 1 future values are missing"):
