@@ -43,13 +43,14 @@ def usual_features(freq: Frequency, steps: float) -> tuple[CalendarFeature, ...]
     """What of the calendar tells something at this frequency, to be learnt from series of so many steps."""
     step = freq.step * _MONTH_US if freq.kind == "month" else _DAY_US * 7 // 5 if freq.kind == "business" else freq.step
     length, days = step * steps, step < 2 * _DAY_US and freq.kind != "month"
+    whole_days = days and step >= _DAY_US  # within the day, the time of the year made loads harder to forecast
     wanted: dict[CalendarFeature, bool] = {
         "minute": step < _HOUR_US,
         "hour": step < _DAY_US and freq.kind == "tick",
         "weekday": days,
-        "day": days and length >= _MONTHS_TO_LEARN * _MONTH_US,
+        "day": whole_days and length >= _MONTHS_TO_LEARN * _MONTH_US,
         "week": not days and freq.kind == "tick" and length >= _YEARS_TO_LEARN * _YEAR_US,
-        "month": step < 6 * _MONTH_US and length >= _YEARS_TO_LEARN * _YEAR_US,
+        "month": _DAY_US <= step < 6 * _MONTH_US and length >= _YEARS_TO_LEARN * _YEAR_US,
     }
     return tuple(feature for feature, useful in wanted.items() if useful)
 

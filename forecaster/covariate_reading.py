@@ -17,7 +17,7 @@ from forecaster.frequency import IntArray
 from forecaster.panel import Covariates, FloatArray
 from forecaster.settings import Aggregation, CovariateSettings
 
-_MOST_CATEGORIES = 1000  # of a column; rarer ones count as unknown
+_MOST_CATEGORIES = 1000  # of a column, by name; the others count as unknown
 _TOLD = 5
 
 

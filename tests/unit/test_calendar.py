@@ -24,7 +24,7 @@ def one(start: str | int, freq: str, steps: int = 50) -> Panel:
     ("freq", "steps", "found"),
     [
         ("15min", 10_000, ("minute", "hour", "weekday")),
-        ("h", 20_000, ("hour", "weekday", "day", "month")),
+        ("h", 20_000, ("hour", "weekday")),
         ("D", 400, ("weekday", "day")),
         ("D", 800, ("weekday", "day", "month")),
         ("B", 30, ("weekday",)),
