@@ -89,7 +89,7 @@ class JobSpec(BaseModel):
     """Covariates whose numbers are names; those of text are anyway."""
 
     calendar: bool = False
-    """Whether parts of the timestamp count too: hour, weekday, day, week and month, as far as `freq` has them."""
+    """Whether parts of the timestamp count too, such as hour and weekday, as `freq` has them."""
 
     holidays: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,6})?$")] | None = None
     """Whose public holidays count too: a country (`US`) or a part of one (`DE-BY`)."""
