@@ -78,6 +78,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    parser.add_argument("--variants", nargs="+", help="of the sets named; all that they have if not given")
     parser.add_argument("--preset", choices=list(PRESETS), default="balanced")
     parser.add_argument("--seeds", type=int, default=1, help="seeds 1 to this")
     parser.add_argument("--json", type=Path, help="write the results to this file")
@@ -86,7 +87,10 @@ def main() -> int:
     for name in arguments.sets:
         file = arguments.folder / SETS[name].file
         if file.exists():
-            rows += _run(name, SETS[name], SETS[name].read(pd.read_parquet(file)), arguments.preset, arguments.seeds)
+            table = SETS[name].read(pd.read_parquet(file))
+            wanted = arguments.variants or SETS[name].declared
+            declared = {variant: options for variant, options in SETS[name].declared.items() if variant in wanted}
+            rows += _run(name, declared, table, arguments.preset, arguments.seeds)
         else:
             print(f"{file} is not there: left out", file=sys.stderr)
     print(_table(rows))
@@ -96,7 +100,9 @@ def main() -> int:
     return 0
 
 
-def _run(name: str, given: Set, table: pd.DataFrame, preset: str, seeds: int) -> list[dict[str, Any]]:
+def _run(
+    name: str, declared: Mapping[str, Sequence[str]], table: pd.DataFrame, preset: str, seeds: int
+) -> list[dict[str, Any]]:
     """A row for each variant and seed."""
     last = table["ds"].max().normalize()
     table = table[table["ds"] < last]  # whole days
@@ -106,9 +112,9 @@ def _run(name: str, given: Set, table: pd.DataFrame, preset: str, seeds: int) ->
         table.to_parquet(whole, index=False)
         table[table["ds"] < last - pd.Timedelta(days=_DAYS)].to_parquet(seen, index=False)
         for seed in range(1, seeds + 1):
-            for variant, declared in given.declared.items():
+            for variant, options in declared.items():
                 home = Path(folder) / f"{seed}-{variant}"
-                seconds = train(home, seen, "h", _DAY, preset, seed, *declared)["seconds"]
+                seconds = train(home, seen, "h", _DAY, preset, seed, *options)["seconds"]
                 asked = ("--model", "model", "--windows", _DAYS, "--step", _DAY)
                 found = forecaster(home, "backtest", whole, *asked)
                 measures = {measure: found["metrics"][measure] for measure in _MEASURES}
@@ -125,11 +131,12 @@ def _table(rows: list[dict[str, Any]]) -> str:
     ]
     for name, variant in dict.fromkeys((row["set"], row["variant"]) for row in rows):
         own = [row for row in rows if (row["set"], row["variant"]) == (name, variant)]
-        alone = statistics.mean(row["sql"] for row in rows if (row["set"], row["variant"]) == (name, "alone"))
+        bare = [row["sql"] for row in rows if (row["set"], row["variant"]) == (name, "alone")]
         mean = {measure: statistics.mean(row[measure] for row in own) for measure in (*_MEASURES, "seconds")}
         spread = f" ± {statistics.stdev(row['sql'] for row in own):.3f}" if len(own) > 1 else ""
+        against = f"{mean['sql'] / statistics.mean(bare) - 1:+.1%}" if bare else ""
         lines.append(
-            f"| {name} | {variant} | {mean['sql']:.3f}{spread} | {mean['sql'] / alone - 1:+.1%} | {mean['mase']:.3f} | "
+            f"| {name} | {variant} | {mean['sql']:.3f}{spread} | {against} | {mean['mase']:.3f} | "
             f"{mean['msis-95']:.2f} | {mean['coverage-95']:.1%} | {mean['seconds']:.0f} |"
         )
     return "\n".join(lines)

@@ -12,7 +12,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from forecaster.artifact import load_artifact
 from forecaster.backtest import BacktestWindows, evaluate, has_seen, score_quantiles
-from forecaster.covariates import covariates_for
+from forecaster.covariate_windows import CovariateWindows
 from forecaster.errors import ArtifactError, InputError
 from forecaster.store.registry import CHALLENGER, champion_of, download, promote
 from training.evaluation import cross_calibrated
@@ -75,7 +75,7 @@ def _score_champion(champion: ModelVersion, windows: BacktestWindows) -> tuple[d
         if not predictor.freq.same_step(windows.panel.freq):
             raise ArtifactError(f"it forecasts at {predictor.freq}, this data is at {windows.panel.freq}")
         try:
-            covariates_for(windows.panel, predictor.info.settings.covariates)
+            CovariateWindows.of(windows.panel, predictor.info.settings.covariates, windows.horizon)
         except InputError as error:
             raise ArtifactError(f"it needs what this training does not read ({error})") from error
         caveat = ""

@@ -86,7 +86,10 @@ def _with_covariates(panel: Panel, request: TrainRequest) -> Panel:
     """The panel with all that a model will know of its covariates: categories, scales, and the calendar."""
     known = covariates_for(panel, request.covariates) if panel.covariates is None else panel.covariates
     settings = known.settings
-    if request.usual_calendar and not panel.integer:
+    if request.usual_calendar:
+        if panel.integer:
+            mend = "give timestamps, or leave the calendar out"
+            raise InputError("whole steps have no calendar", field="calendar", mend=mend)
         calendar = usual_features(panel.freq, float(np.median(panel.lengths)))
         settings = settings.model_copy(update={"calendar": (*calendar, *settings.calendar)})
     settings = resolve_calendar(settings, panel)

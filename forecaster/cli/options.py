@@ -86,7 +86,8 @@ Categorical = Annotated[
     typer.Option("--categorical", help="Covariates whose numbers are names; those of text are anyway."),
 ]
 Calendar = Annotated[
-    bool, typer.Option("--calendar", help="Parts of the timestamp count too, such as hour and weekday, as --freq has them.")
+    bool,
+    typer.Option("--calendar", help="Parts of the timestamp count too, such as hour and weekday, as --freq has them."),
 ]
 Holidays = Annotated[
     str | None,
