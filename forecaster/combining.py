@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecaster.frequency import IntArray
+from forecaster.mapped import flat_array, parts
 from forecaster.panel import FloatArray
 from forecaster.settings import Aggregation
 
@@ -44,8 +45,8 @@ class RepeatedRow(Exception):
 
 class _Single:
     def __init__(self, steps: int) -> None:
-        self._values = np.full(steps, np.nan, np.float32)
-        self._filled = np.zeros(steps, bool)
+        self._values = flat_array(steps, np.float32, np.nan)
+        self._filled = flat_array(steps, bool, False)
 
     def add(self, place: IntArray, values: FloatArray, _when: IntArray, /) -> None:
         again = self._filled[place]
@@ -64,8 +65,8 @@ class _Single:
 class _Sums:
     def __init__(self, steps: int, *, mean: bool) -> None:
         self._mean = mean
-        self._sums = np.zeros(steps, np.float64)
-        self._counts = np.zeros(steps, np.int32)
+        self._sums = flat_array(steps, np.float64, 0)
+        self._counts = flat_array(steps, np.int32, 0)
 
     def add(self, place: IntArray, values: FloatArray, _when: IntArray, /) -> None:
         observed = ~np.isnan(values)
@@ -73,18 +74,19 @@ class _Sums:
         np.add.at(self._counts, place[observed], 1)
 
     def values(self) -> FloatArray:
-        if self._mean:
-            self._sums /= np.maximum(self._counts, 1)
-        self._sums[self._counts == 0] = np.nan
-        return self._sums.astype(np.float32)
+        values = flat_array(len(self._sums), np.float32, np.nan)
+        for part in parts(len(values)):
+            sums, counts = self._sums[part], self._counts[part]
+            np.divide(sums, counts if self._mean else 1, out=values[part], where=counts > 0, casting="same_kind")
+        return values
 
 
 class _Last:
     """The last in time, and of rows of one time the last to come."""
 
     def __init__(self, steps: int) -> None:
-        self._values = np.full(steps, np.nan, np.float32)
-        self._when = np.full(steps, _BEFORE_ALL, np.int64)
+        self._values = flat_array(steps, np.float32, np.nan)
+        self._when = flat_array(steps, np.int64, _BEFORE_ALL)
 
     def add(self, place: IntArray, values: FloatArray, when: IntArray, /) -> None:
         observed = ~np.isnan(values)

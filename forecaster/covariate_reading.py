@@ -14,6 +14,7 @@ from forecaster.columns import NameOf, is_text, names, numbers
 from forecaster.combining import Gathering, gathering
 from forecaster.errors import InputError
 from forecaster.frequency import IntArray
+from forecaster.mapped import flat_array, parts
 from forecaster.panel import Covariates, FloatArray
 from forecaster.settings import Aggregation, CovariateSettings
 
@@ -48,17 +49,21 @@ class CovariateReader:
         """The covariates, with the categories that were found, and what their owner should know."""
         settings = self._settings
         arrays = {column: gathered.values() for column, gathered in self._changing.items()} | self._static
+        self._changing.clear()  # a column's own array goes when it has been copied to its row
         categories, notes = dict(settings.categories), list[str]()
         for column, reader in self._columns.items():
             if reader.categorical:
-                arrays[column] = reader.sorted_codes(arrays[column])
+                reader.sort_codes(arrays[column])
                 categories[column] = reader.categories
                 notes += reader.notes()
-        dynamic = [arrays[column] for column in (*settings.future, *settings.past)]
+        changing = (*settings.future, *settings.past)
+        dynamic = flat_array((len(changing), int(offsets[-1])), np.float32, np.nan)
+        for row, column in enumerate(changing):
+            dynamic[row] = arrays.pop(column)
         static = [arrays[column] for column in settings.static]
         covariates = Covariates(
             settings.model_copy(update={"categories": categories}),
-            np.stack(dynamic) if dynamic else np.empty((0, int(offsets[-1])), np.float32),
+            dynamic,
             offsets,
             np.stack(static, 1) if static else np.empty((len(offsets) - 1, 0), np.float32),
         )
@@ -117,13 +122,15 @@ class _Column:
             return np.full(len(index), np.nan, np.float32)
         return np.where(missing, np.nan, codes[np.where(missing, 0, index).astype(np.int64)]).astype(np.float32)
 
-    def sorted_codes(self, codes: FloatArray) -> FloatArray:
-        """Codes by the order of names, so that the order of rows changes nothing."""
+    def sort_codes(self, codes: FloatArray) -> None:
+        """Make them codes by the order of names, so that the order of rows changes nothing."""
         if self._trained:
-            return codes
+            return
         place = {name: code for code, name in enumerate(self.categories, 1)}
         table = np.array([0, *(place.get(name, 0) for name in self._codes)], np.float32)
-        return np.where(np.isnan(codes), np.nan, table[np.nan_to_num(codes).astype(np.int64)]).astype(np.float32)
+        for part in parts(len(codes)):
+            own = codes[part]
+            codes[part] = np.where(np.isnan(own), np.nan, table[np.nan_to_num(own).astype(np.int64)])
 
     def notes(self) -> Iterator[str]:
         if self._unknown:

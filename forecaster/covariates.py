@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from forecaster.errors import InputError
 from forecaster.frequency import Frequency
+from forecaster.mapped import parts
 from forecaster.panel import Covariates, FloatArray, Panel
 from forecaster.settings import CovariateSettings, ModelSettings
 
@@ -167,7 +168,10 @@ def learn_scales(covariates: Covariates) -> Covariates:
 
 
 def _scale(numbers: FloatArray) -> tuple[float, float]:
-    known = numbers[~np.isnan(numbers)].astype(np.float64)
-    if not len(known):
+    """Mean and standard deviation, in two walks: squares of large numbers alone would lose what they differ by."""
+    count = sum(np.count_nonzero(~np.isnan(numbers[part])) for part in parts(len(numbers)))
+    if not count:
         return 0.0, 1.0
-    return float(known.mean()), float(known.std()) or 1.0
+    mean = sum(np.nansum(numbers[part], dtype=np.float64) for part in parts(len(numbers))) / count
+    square = sum(np.nansum((numbers[part] - mean) ** 2, dtype=np.float64) for part in parts(len(numbers))) / count
+    return float(mean), float(np.sqrt(square)) or 1.0

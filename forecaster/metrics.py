@@ -8,16 +8,17 @@ Point measures and MSIS as in the M4 competition (Makridakis et al. 2020).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from forecaster.frequency import IntArray
+from forecaster.mapped import groups
 from forecaster.panel import FloatArray, Panel
 
 Array = npt.NDArray[Any]
+_GROUP = 1 << 18  # values of neighbouring series that are looked at at once
 
 
 def seasonal_errors(panel: Panel, season: int, held_out: int = 0) -> FloatArray:
@@ -39,7 +40,7 @@ def _mean_change(values: FloatArray, begin: IntArray, end: IntArray, lag: int) -
         return np.full(len(begin), np.nan, np.float32)
     total = np.empty(len(begin))
     count = np.empty(len(begin))
-    for chunk in _chunks(begin, end):  # bounded temporaries, whatever the panel's size
+    for chunk in groups(np.append(begin, end[-1:]), _GROUP):  # bounded temporaries, whatever the panel's size
         low, high = begin[chunk.start], max(end[chunk.start : chunk.stop].max(), begin[chunk.start])
         part = values[low:high]
         change = np.abs(part[lag:] - part[:-lag]).astype(np.float64)
@@ -51,14 +52,6 @@ def _mean_change(values: FloatArray, begin: IntArray, end: IntArray, lag: int) -
         total[chunk], count[chunk] = sums[last] - sums[first], counts[last] - counts[first]
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(count > 0, total / count, np.nan).astype(np.float32)
-
-
-def _chunks(begin: IntArray, end: IntArray, values: int = 1 << 18) -> list[slice]:
-    """Consecutive series in groups of about `values` values."""
-    group = (end - begin[0]) // values if len(begin) else end
-    cuts = np.flatnonzero(np.diff(group)) + 1
-    bounds = [0, *cuts.tolist(), len(begin)]
-    return [slice(low, high) for low, high in pairwise(bounds) if high > low]
 
 
 def smape(truth: Array, forecast: Array) -> Array:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from forecaster.errors import InputError
 from forecaster.frequency import Frequency, IntArray
+from forecaster.mapped import parts
 from forecaster.settings import CovariateSettings
 
 FloatArray = npt.NDArray[np.float32]
@@ -115,9 +116,8 @@ class Panel:
         """[N] observed values of each series, or of its `last` steps only."""
         begin, end = self.offsets[:-1], self.offsets[1:]
         first = begin if last is None else np.maximum(begin, end - last)
-        missing = np.flatnonzero(np.isnan(self.values))  # sorted, and most often few
-        gaps = np.searchsorted(missing, end) - np.searchsorted(missing, first)
-        return np.asarray(end - first - gaps, np.int64)
+        before = _observed_before(self.values, np.concatenate([first, end]))
+        return before[self.n_series :] - before[: self.n_series]
 
     def require_observations(self) -> None:
         """Raise unless every series has at least one observed value."""
@@ -131,3 +131,14 @@ class Panel:
                 field="y",
                 mend="give at least one number or leave the series out",
             )
+
+
+def _observed_before(values: FloatArray, places: IntArray) -> IntArray:
+    """[P] how many values before each place are observed."""
+    before, total = np.zeros(len(places), np.int64), 0
+    for part in parts(len(values)):
+        running = np.cumsum(np.append(0, ~np.isnan(values[part])))
+        here = (places > part.start) & (places <= part.stop)
+        before[here] = total + running[places[here] - part.start]
+        total += running[-1]
+    return before

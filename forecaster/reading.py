@@ -21,6 +21,7 @@ from forecaster.combining import RepeatedRow, gathering
 from forecaster.covariate_reading import CovariateReader
 from forecaster.errors import InputError
 from forecaster.frequency import Frequency, IntArray
+from forecaster.mapped import flat_array, groups
 from forecaster.panel import Covariates, FloatArray, Panel
 from forecaster.settings import COLUMNS, CovariateSettings, RowSettings
 from forecaster.sources import Source, open_source
@@ -71,11 +72,17 @@ def read_panel(
 
 
 def _history(values: FloatArray, offsets: IntArray) -> tuple[FloatArray, IntArray]:
-    """Each series up to its last observed value; of one without any, the first step."""
-    step = np.arange(len(values)) - np.repeat(offsets[:-1], np.diff(offsets))
-    known = np.maximum.reduceat(np.where(np.isnan(values), 0, step), offsets[:-1]) + 1
-    kept = values[step < np.repeat(known, np.diff(offsets))]
-    return kept, np.concatenate([[0], np.cumsum(known)]).astype(np.int64)
+    """Each series up to its last observed value; of one without any, the first step. `values` is overwritten."""
+    ends = [0]
+    for group in groups(offsets):
+        own = offsets[group.start : group.stop + 1]
+        part, lengths = values[own[0] : own[-1]], np.diff(own)
+        step = np.arange(len(part)) - np.repeat(own[:-1] - own[0], lengths)
+        known = np.maximum.reduceat(np.where(np.isnan(part), 0, step), own[:-1] - own[0]) + 1
+        kept = part[step < np.repeat(known, lengths)]
+        values[ends[-1] : ends[-1] + len(kept)] = kept  # nothing before has yet to be read
+        ends += (ends[-1] + np.cumsum(known)).tolist()
+    return values[: ends[-1]], np.array(ends, np.int64)
 
 
 def panel_from_histories(
@@ -222,7 +229,7 @@ def _place(
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     steps = gathering(layout.rules.combine, total)
     others = CovariateReader(declared, total, len(lengths), layout.rules.combine) if declared.columns else None
-    told = np.zeros(total, np.int32) if layout.rules.combine else None
+    told = flat_array(total, np.int32, 0) if layout.rules.combine else None
     for batch in opened.batches():
         codes, ds, zone = decode(batch)
         series = layout.number(codes)

@@ -9,6 +9,7 @@ import torch
 
 from forecaster.covariates import covariates_for
 from forecaster.frequency import IntArray
+from forecaster.mapped import groups
 from forecaster.normalisation import tame
 from forecaster.panel import FloatArray, Panel
 from forecaster.settings import CovariateSettings
@@ -61,20 +62,30 @@ def _lengths(panel: Panel, profile: Profile, plan: TrainingSettings) -> _Told:
 def _gaps(panel: Panel, profile: Profile, plan: TrainingSettings) -> _Told:
     if not profile.share_missing:
         return
-    missing = np.flatnonzero(np.isnan(panel.values))
-    owner = np.searchsorted(panel.offsets, missing, side="right") - 1
-    begins = np.flatnonzero(np.append(True, (np.diff(missing) > 1) | (np.diff(owner) > 0)))
-    lengths = np.diff(np.append(begins, len(missing)))
-    longest = int(lengths.argmax())
+    longest, series = _longest_gap(panel)
     seasonal = plan.model.members[0].season > 1
     filled = "a known value of the same phase of the season" if seasonal else "the nearest known value before"
-    gappy = f"{len(np.unique(owner)):,} of {panel.n_series:,} series"
+    gappy = f"{np.count_nonzero(panel.observed_counts() < panel.lengths):,} of {panel.n_series:,} series"
     yield (
         "gaps",
-        f"{profile.share_missing:.1%} of all steps are missing, in {gappy}; the longest gap has {lengths[longest]:,} "
-        f"steps (series {panel.ids[owner[begins[longest]]]!r})",
+        f"{profile.share_missing:.1%} of all steps are missing, in {gappy}; the longest gap has {longest:,} "
+        f"steps (series {panel.ids[series]!r})",
         f"no statistic, loss or measure counts them; the network is told, and sees {filled} there",
     )
+
+
+def _longest_gap(panel: Panel) -> tuple[int, int]:
+    """How many steps it has, and in which series it is."""
+    longest, series = 0, 0
+    for group in groups(panel.offsets):
+        own = panel.offsets[group.start : group.stop + 1]
+        missing = own[0] + np.flatnonzero(np.isnan(panel.values[own[0] : own[-1]]))
+        owner = np.searchsorted(own, missing, side="right") - 1
+        begins = np.flatnonzero(np.append(len(missing) > 0, (np.diff(missing) > 1) | (np.diff(owner) > 0)))
+        lengths = np.diff(np.append(begins, len(missing)))
+        if lengths.max(initial=0) > longest:
+            longest, series = int(lengths.max()), group.start + int(owner[begins[lengths.argmax()]])
+    return longest, series
 
 
 def _ends(panel: Panel, plan: TrainingSettings) -> _Told:
@@ -155,22 +166,35 @@ def _covariates(panel: Panel, plan: TrainingSettings) -> _Told:
         return
     if settings.columns:
         known = covariates_for(panel, settings)
-        step = np.arange(known.dynamic.shape[1]) - np.repeat(known.offsets[:-1], np.diff(known.offsets))
-        within = step < np.repeat(panel.lengths, np.diff(known.offsets))
-        changing = zip((*settings.future, *settings.past), known.dynamic[:, within], strict=True)
-        for column, numbers in (*changing, *zip(settings.static, known.static.T, strict=True)):
-            yield "covariate", _described(column, numbers, settings), _use_of(column, settings)
+        alone = np.arange(panel.n_series + 1)
+        changing = zip((*settings.future, *settings.past), known.dynamic, strict=True)
+        summaries = [(column, _summary(numbers, known.offsets, panel.lengths)) for column, numbers in changing]
+        static = zip(settings.static, known.static.T, strict=True)
+        summaries += [(column, _summary(numbers, alone, np.diff(alone))) for column, numbers in static]
+        for column, summary in summaries:
+            yield "covariate", _described(column, summary, settings), _use_of(column, settings)
     if settings.calendar:
         names = ", ".join(settings.calendar)
         yield "calendar", f"{names} of every step", "known beforehand, each value learnt by itself"
 
 
-def _described(column: str, numbers: FloatArray, settings: CovariateSettings) -> str:
-    missing = float(np.isnan(numbers).mean())
+def _summary(numbers: FloatArray, offsets: IntArray, lengths: IntArray) -> tuple[float, float, float]:
+    """The share that is missing, the smallest and the largest, of so many first numbers of each series."""
+    known, low, high = 0, np.float32(np.nan), np.float32(np.nan)
+    for group in groups(offsets):
+        own = offsets[group.start : group.stop + 1]
+        step = np.arange(own[-1] - own[0]) - np.repeat(own[:-1] - own[0], np.diff(own))
+        found = numbers[own[0] : own[-1]][step < np.repeat(lengths[group], np.diff(own))]
+        known += np.count_nonzero(~np.isnan(found))
+        low, high = np.fmin(low, np.fmin.reduce(found)), np.fmax(high, np.fmax.reduce(found))
+    return 1 - known / max(1, int(lengths.sum())), float(low), float(high)
+
+
+def _described(column: str, summary: tuple[float, float, float], settings: CovariateSettings) -> str:
+    missing, low, high = summary
     gaps = f", {missing:.1%} missing" if missing else ""
     if column in settings.categories:
         return f"{column!r} has {len(settings.categories[column]):,} categories{gaps}"
-    low, high = np.fmin.reduce(numbers), np.fmax.reduce(numbers)
     return f"{column!r} has numbers from {low:.4g} to {high:.4g}{gaps}"
 
 

@@ -6,7 +6,8 @@ import numpy as np
 from pydantic import BaseModel
 
 from forecaster import metrics
-from forecaster.panel import Panel
+from forecaster.mapped import parts
+from forecaster.panel import FloatArray, Panel
 
 _SAMPLE = 1000  # series whose season is looked at
 _FARTHEST = 1000  # steps of a longer horizon that are looked at
@@ -58,6 +59,7 @@ def profile_panel(panel: Panel, horizon: int) -> Profile:
     bounds = panel.offsets[:-1]
     low = np.fmin.reduceat(values, bounds)
     high = np.fmax.reduceat(values, bounds)
+    positive, zero, whole = _counted(values)
     return Profile(
         series=panel.n_series,
         steps=len(values),
@@ -66,9 +68,9 @@ def profile_panel(panel: Panel, horizon: int) -> Profile:
         median_length=float(np.median(lengths)),
         longest=int(lengths.max()),
         share_missing=1 - count / len(values),
-        share_positive=float((values > 0).sum() / max(1, count)),
-        share_zero=float((values == 0).sum() / max(1, count)),
-        share_whole=float((values == np.rint(values)).sum() / max(1, count)),
+        share_positive=positive / max(1, count),
+        share_zero=zero / max(1, count),
+        share_whole=whole / max(1, count),
         constant_series=int((low == high).sum()),
         smallest=float(np.fmin.reduce(low)),
         largest=float(np.fmax.reduce(high)),
@@ -76,6 +78,16 @@ def profile_panel(panel: Panel, horizon: int) -> Profile:
         first=str(min(panel.freq.from_grid(panel.start, panel.phase, integer=panel.integer))),
         last=str(max(panel.freq.from_grid(panel.ends, panel.phase, integer=panel.integer))),
     )
+
+
+def _counted(values: FloatArray) -> tuple[int, int, int]:
+    """How many values are above zero, zero, and whole numbers."""
+    found = np.zeros(3, np.int64)
+    for part in parts(len(values)):
+        own = values[part]
+        found += [np.count_nonzero(own > 0), np.count_nonzero(own == 0), np.count_nonzero(own == np.rint(own))]
+    positive, zero, whole = found.tolist()
+    return positive, zero, whole
 
 
 def _seasonal_skill(panel: Panel, horizon: int) -> float | None:
