@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from forecaster.calendar import calendar_table
-from forecaster.covariates import covariates_for
+from forecaster.covariates import covariates_for, target_codes
 from forecaster.errors import InputError
 from forecaster.panel import Panel
 from forecaster.settings import CovariateSettings, ModelSettings
@@ -28,6 +28,7 @@ class CovariateWindows:
 
     dynamic: [D, U]; first, length: [N] of each series in it; past: how many of the columns end with the context
     static: [N, S]; calendar: [K, M] and day: [N] where in it each series begins
+    target: [N] which of several targets each series is; empty where there is but one
     """
 
     dynamic: Tensor
@@ -36,6 +37,7 @@ class CovariateWindows:
     static: Tensor
     calendar: Tensor
     day: Tensor
+    target: Tensor
     past: Tensor
 
     @classmethod
@@ -53,7 +55,9 @@ class CovariateWindows:
             if settings.calendar
             else (np.empty((0, 1), np.float32), np.zeros(panel.n_series, np.int64))
         )
-        parts = (own.dynamic, own.offsets[:-1], np.diff(own.offsets), own.static, calendar, day, len(settings.past))
+        target = target_codes(panel, settings) if len(settings.targets) > 1 else np.empty(0, np.float32)
+        series = (own.offsets[:-1], np.diff(own.offsets), own.static)
+        parts = (own.dynamic, *series, calendar, day, target, len(settings.past))
         return cls(*(torch.as_tensor(part, device=device) for part in parts))
 
     def gather(
@@ -79,6 +83,8 @@ class CovariateWindows:
         if len(self.calendar):
             row = (self.day[series][:, None] + at).clamp(0, self.calendar.shape[1] - 1)
             parts.append(self.calendar[:, row].permute(1, 2, 0))
+        if len(self.target):
+            parts.append(self.target[series][:, None, None].expand(-1, len(steps), 1))
         return torch.cat(parts, 2)
 
     def save(self, folder: Path) -> None:

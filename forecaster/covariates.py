@@ -25,6 +25,7 @@ _MADE_UP_START = 100  # a step within any calendar
 
 def covariates_for(panel: Panel, settings: CovariateSettings) -> Covariates:
     """The covariates of a panel in the columns, and with the codes, of a model. Raises InputError."""
+    _check_targets(panel, settings)
     own = panel.covariates
     if own is None:
         if settings.columns:
@@ -49,6 +50,29 @@ def covariates_for(panel: Panel, settings: CovariateSettings) -> Covariates:
         own.offsets,
         np.stack(static, 1) if static else np.empty((panel.n_series, 0), np.float32),
     )
+
+
+def _check_targets(panel: Panel, settings: CovariateSettings) -> None:
+    if (panel.targets is None) == (not settings.targets):
+        return
+    if settings.targets:
+        wanted = ", ".join(settings.targets)
+        raise InputError(f"the model forecasts {wanted}", field=settings.targets[0], mend="give each of these columns")
+    raise InputError("the model forecasts y alone", field=panel.column(0), mend="give it as the column y")
+
+
+def target_codes(panel: Panel, settings: CovariateSettings) -> npt.NDArray[np.float32]:
+    """[N] which of the model's targets each series is, from 1 on. Raises InputError."""
+    _check_targets(panel, settings)
+    assert panel.targets is not None
+    codes = np.zeros(panel.n_series, np.float32)
+    for code, target in enumerate(settings.targets, 1):
+        codes[panel.targets == target] = code
+    if not codes.all():
+        stranger = panel.column(int(np.flatnonzero(codes == 0)[0]))
+        wanted = ", ".join(settings.targets)
+        raise InputError("the model does not forecast this", field=stranger, mend=f"give {wanted}")
+    return codes
 
 
 def _by_column(covariates: Covariates) -> dict[str, FloatArray]:
@@ -118,7 +142,7 @@ def missing_notes(panel: Panel, settings: CovariateSettings, context: int) -> It
 def made_up_panel(values: FloatArray, settings: ModelSettings) -> Panel:
     """A panel of histories [N, steps] as a model wants it, with covariates that are no one's data."""
     rows, length = values.shape
-    freq = Frequency.parse(settings.freq, settings.season)
+    freq, targets = Frequency.parse(settings.freq, settings.season), settings.covariates.targets
     return Panel(
         ids=np.arange(rows),
         values=values.reshape(-1),
@@ -127,6 +151,7 @@ def made_up_panel(values: FloatArray, settings: ModelSettings) -> Panel:
         phase=np.full(rows, freq.anchor),
         freq=freq,
         covariates=_made_up(settings, rows, length),
+        targets=np.resize(np.array(targets, object), rows) if targets else None,
     )
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from forecaster.errors import InputError
-from forecaster.forecast import id_column, time_column
+from forecaster.forecast import key_columns, time_column
 from forecaster.network import ForecastNetwork
 from forecaster.panel import FloatArray, Panel
 from forecaster.predictor import Predictor
@@ -34,9 +34,13 @@ _ORDERS_OF_ONE = Lock()  # orders are drawn from the process's only generator
 
 @dataclass(frozen=True)
 class Explanation:
-    """ids: [N]; ds, median, base: [N, H]; parts: by name, [N, H]. `median` is `base` and all parts together."""
+    """ids, targets: [N], as of a Forecast; ds, median, base: [N, H]; parts: by name, [N, H].
+
+    `median` is `base` and all parts together.
+    """
 
     ids: npt.NDArray[Any]
+    targets: npt.NDArray[Any] | None
     ds: npt.NDArray[Any]
     zone: str | None
     median: FloatArray
@@ -44,10 +48,10 @@ class Explanation:
     parts: dict[str, FloatArray]
 
     def to_table(self) -> pa.Table:
-        """Long format: `unique_id, ds, median, base`, and a column for each part."""
+        """Long format: `unique_id`, `target` if there are several, `ds, median, base`, and a column for each part."""
         columns = {"median": self.median, "base": self.base, **self.parts}
-        ids, ds = id_column(self.ids, self.ds.shape[1]), time_column(self.ds, self.zone)
-        return pa.table({"unique_id": ids, "ds": ds, **{name: column.reshape(-1) for name, column in columns.items()}})
+        keys, ds = key_columns(self.ids, self.targets, self.ds.shape[1]), time_column(self.ds, self.zone)
+        return pa.table({**keys, "ds": ds, **{name: column.reshape(-1) for name, column in columns.items()}})
 
 
 def explain(predictor: Predictor, panel: Panel, *, horizon: int | None = None) -> Explanation:
@@ -66,7 +70,7 @@ def explain(predictor: Predictor, panel: Panel, *, horizon: int | None = None) -
     ]
     base = forecast.median - found.sum(1)
     parts = {name: found[:, number] for number, name in enumerate(groups)}
-    return Explanation(panel.ids, forecast.ds, panel.zone, forecast.median, base, parts)
+    return Explanation(panel.ids, panel.targets, forecast.ds, panel.zone, forecast.median, base, parts)
 
 
 def _groups(settings: CovariateSettings) -> dict[str, list[int]]:

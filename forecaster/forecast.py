@@ -26,7 +26,8 @@ _EDGE = 1e-4  # of the range: farther out no finite sample tells anything
 class Forecast:
     """Point forecasts, quantiles and central intervals.
 
-    ids: [N]; ds: [N, H] datetime64[us] or int64; mean, median: [N, H]
+    ids: [N]; targets: [N] the column that each is a forecast of, None for `y`
+    ds: [N, H] datetime64[us] or int64; mean, median: [N, H]
     quantiles: probability -> [N, H]; holds what was asked for and both limits of every level
     levels, asked: the levels (percent) and the probabilities that were asked for
     paths: [N, P, H] possible futures; P is 0 when none were asked for
@@ -34,6 +35,7 @@ class Forecast:
     """
 
     ids: Array
+    targets: Array | None
     ds: Array
     zone: str | None
     mean: FloatArray
@@ -50,10 +52,13 @@ class Forecast:
         return self.quantiles[low], self.quantiles[high]
 
     def to_table(self) -> pa.Table:
-        """Long format: `unique_id, ds, mean, median, lo-80, hi-80, …, q0.1, …, path-1, …`."""
+        """Long format: `unique_id, target, ds, mean, median, lo-80, hi-80, …, q0.1, …, path-1, …`.
+
+        The column `target` is there only where several are forecast.
+        """
         horizon = self.median.shape[1]
         columns: dict[str, Any] = {
-            "unique_id": id_column(self.ids, horizon),
+            **key_columns(self.ids, self.targets, horizon),
             "ds": time_column(self.ds, self.zone),
         }
         columns |= {"mean": self.mean.reshape(-1), "median": self.median.reshape(-1)}
@@ -67,11 +72,18 @@ class Forecast:
         return pa.table(columns)
 
 
-def id_column(ids: Array, horizon: int) -> pa.Array:
-    """[N · H] each id for all its steps."""
+def key_columns(ids: Array, targets: Array | None, horizon: int) -> dict[str, pa.Array]:
+    """[N · H] each id, and each target where there are several, for all its steps."""
     whole = np.issubdtype(ids.dtype, np.integer)
-    names = pa.array(ids, pa.int64()) if whole else pa.array([str(name) for name in ids], pa.string())
-    return names.take(pa.array(np.repeat(np.arange(len(ids)), horizon)))
+    keys = {"unique_id": pa.array(ids, pa.int64()) if whole else _names(ids)}
+    if targets is not None:
+        keys["target"] = _names(targets)
+    rows = pa.array(np.repeat(np.arange(len(ids)), horizon))
+    return {name: column.take(rows) for name, column in keys.items()}
+
+
+def _names(names: Array) -> pa.Array:
+    return pa.array([str(name) for name in names], pa.string())
 
 
 def time_column(ds: Array, zone: str | None) -> pa.Array:

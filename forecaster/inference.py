@@ -36,7 +36,7 @@ def infer_freq(source: Any, rows: RowSettings | None = None) -> str:
     if rows is not None and rows.resample:
         mend = "name the step that the rows are to be combined into"
         raise InputError("resample does not say into steps of what length", field="freq", mend=mend)
-    names, series, ds = _rows(open_source(source))
+    names, series, ds = _rows(open_source(source, values=()))
     order = np.lexsort((ds, series))
     series, ds = series[order], ds[order]
     follows = (series[1:] == series[:-1]) & (ds[1:] > ds[:-1])

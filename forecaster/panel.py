@@ -5,6 +5,7 @@ Legend: N series, T values of all series together.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,6 +55,7 @@ class Panel:
     zone: `UTC` when timestamps had a zone and are kept as UTC instants, otherwise None
     notes: what was done to the data that its owner should know
     covariates: what else is known of the series; None where nothing is
+    targets: [N] the column that each series comes from, where several are forecast: then an id occurs once for each
     """
 
     ids: npt.NDArray[Any]
@@ -66,6 +68,7 @@ class Panel:
     zone: str | None = None
     notes: tuple[str, ...] = ()
     covariates: Covariates | None = None
+    targets: npt.NDArray[Any] | None = None
 
     @property
     def n_series(self) -> int:
@@ -80,6 +83,21 @@ class Panel:
     def ends(self) -> IntArray:
         """[N] ordinal of each series' last step."""
         return self.start + self.lengths - 1
+
+    @property
+    def owners(self) -> IntArray:
+        """[N] numbers of the ids: neighbours that are targets of one id have the same."""
+        if self.targets is None:
+            return np.arange(self.n_series)
+        return np.cumsum(np.append(0, self.ids[1:] != self.ids[:-1])) if self.n_series else self.start
+
+    def column(self, index: int) -> str:
+        """The column of one series' values."""
+        return "y" if self.targets is None else str(self.targets[index])
+
+    def label(self, index: int) -> str:
+        """One series by name, for people."""
+        return str(self.ids[index]) + ("" if self.targets is None else f", {self.targets[index]}")
 
     def series(self, index: int) -> FloatArray:
         """A view of one series' values."""
@@ -100,6 +118,7 @@ class Panel:
             phase=self.phase[index],
             notes=(),
             covariates=self.covariates.select(index) if self.covariates else None,
+            targets=None if self.targets is None else self.targets[index],
         )
 
     def future(self, horizon: int) -> npt.NDArray[Any]:
@@ -128,9 +147,30 @@ class Panel:
             raise InputError(
                 "no value is observed",
                 series=self.ids[empty[0]],
-                field="y",
+                field=self.column(int(empty[0])),
                 mend="give at least one number or leave the series out",
             )
+
+
+def side_by_side(panels: Sequence[Panel], targets: Sequence[str]) -> Panel:
+    """One panel of several targets of the same series, those of a series one after the other.
+
+    panels: one for each target, alike in all but their values; covariates are taken from the first
+    """
+    first, count = panels[0], len(panels)
+    owner, many = np.arange(first.n_series), np.arange(first.n_series * count)
+    stacked = replace(
+        first,
+        ids=np.tile(first.ids, count),
+        values=np.concatenate([panel.values for panel in panels]),
+        offsets=np.concatenate([[0], np.cumsum(np.tile(first.lengths, count))]).astype(np.int64),
+        start=np.tile(first.start, count),
+        phase=np.tile(first.phase, count),
+        targets=np.repeat(np.array(targets, object), first.n_series),
+        covariates=None,
+    )
+    known = first.covariates.select(owner.repeat(count)) if first.covariates else None
+    return replace(stacked.select(many.reshape(count, -1).T.reshape(-1)), notes=first.notes, covariates=known)
 
 
 def _observed_before(values: FloatArray, places: IntArray) -> IntArray:

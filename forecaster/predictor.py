@@ -103,6 +103,7 @@ class Predictor:
         self._check_finite(panel, found)
         return Forecast(
             ids=panel.ids,
+            targets=panel.targets,
             ds=ds,
             zone=panel.zone,
             mean=mean_of_quantiles(grid, known),
@@ -191,10 +192,11 @@ class Predictor:
         """A history whose last steps are all missing would be forecast from nothing."""
         recent = panel.observed_counts(self.info.context)
         if (recent == 0).any():
+            index = int(np.flatnonzero(recent == 0)[0])
             raise InputError(
                 f"no value is observed in the last {self.info.context} steps",
-                series=panel.ids[int(np.flatnonzero(recent == 0)[0])],
-                field="y",
+                series=panel.ids[index],
+                field=panel.column(index),
                 mend="give more recent values",
             )
 
@@ -211,10 +213,11 @@ class Predictor:
     def _check_finite(panel: Panel, grid: FloatArray) -> None:
         bad = ~np.isfinite(grid).all((1, 2))
         if bad.any():
+            index = int(np.flatnonzero(bad)[0])
             raise InputError(
                 "the forecast is beyond what a 32-bit number holds",
-                series=panel.ids[int(np.flatnonzero(bad)[0])],
-                field="y",
+                series=panel.ids[index],
+                field=panel.column(index),
                 mend="divide the values by a constant",
             )
 

@@ -42,43 +42,51 @@ def read_panel(
         frame, or a list of records
     freq: one step of `ds`
     rows: how rows become steps; one row for each step if None
-    covariates: columns to read beside `y`. Where some of them are known beforehand, a series ends with its last
-        observed value, and later rows are its future
+    covariates: columns to read beside `y`, or in its place. Where some of them are known beforehand, a series ends
+        with its last observed value, and later rows are its future
     Raises InputError naming the series, the column and the mend.
     """
     frequency = freq if isinstance(freq, Frequency) else Frequency.parse(freq)
     declared = covariates or CovariateSettings()
-    opened = open_source(source, declared.columns)
+    opened = open_source(source, declared.values, declared.columns)
     layout = _Layout(frequency, rows or RowSettings())
     for batch in opened.batches():
         layout.add(*decode(batch))
     if not layout.rows:
         raise InputError("the data holds no rows", mend="give at least one row of unique_id, ds, y")
     values, offsets, known, notes = _place(opened, layout, declared)
+    count = len(declared.values)
     if declared.future:
-        values, offsets = _history(values, offsets)
+        values, offsets = _history(values, offsets, count)
+    ids = layout.ids()
+    series = np.repeat(np.arange(len(ids)), count)
     return Panel(
-        layout.ids(),
+        ids[series],
         values,
         offsets,
-        layout.first,
-        layout.phase,
+        layout.first[series],
+        layout.phase[series],
         frequency,
         layout.integer,
         layout.zone,
         _unused(opened, declared) + notes,
         known,
+        np.tile(np.array(declared.targets, object), len(ids)) if declared.targets else None,
     )
 
 
-def _history(values: FloatArray, offsets: IntArray) -> tuple[FloatArray, IntArray]:
-    """Each series up to its last observed value; of one without any, the first step. `values` is overwritten."""
+def _history(values: FloatArray, offsets: IntArray, together: int) -> tuple[FloatArray, IntArray]:
+    """Each series up to its last observed value; of one without any, the first step. `values` is overwritten.
+
+    together: neighbouring series that end together
+    """
     ends = [0]
-    for group in groups(offsets):
-        own = offsets[group.start : group.stop + 1]
+    for group in groups(offsets[::together]):
+        own = offsets[group.start * together : group.stop * together + 1]
         part, lengths = values[own[0] : own[-1]], np.diff(own)
         step = np.arange(len(part)) - np.repeat(own[:-1] - own[0], lengths)
         known = np.maximum.reduceat(np.where(np.isnan(part), 0, step), own[:-1] - own[0]) + 1
+        known = known.reshape(-1, together).max(1).repeat(together)
         kept = part[step < np.repeat(known, lengths)]
         values[ends[-1] : ends[-1] + len(kept)] = kept  # nothing before has yet to be read
         ends += (ends[-1] + np.cumsum(known)).tolist()
@@ -215,7 +223,10 @@ class _Layout:
 def _place(
     opened: Source, layout: _Layout, declared: CovariateSettings
 ) -> tuple[FloatArray, IntArray, Covariates | None, tuple[str, ...]]:
-    """Second pass: every value to its place in the flat array; and what was done to rows on the way."""
+    """Second pass: every value to its place in the flat array; and what was done to rows on the way.
+
+    A series' targets are series themselves, one after the other.
+    """
     lengths = layout.last - layout.first + 1
     total = int(lengths.sum())
     if total > _EMPTY_GRID_FACTOR * layout.rows + 10_000:
@@ -227,17 +238,21 @@ def _place(
             mend="give the frequency that the timestamps really have",
         )
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    steps = gathering(layout.rules.combine, total)
+    count = len(declared.values)
+    steps = gathering(layout.rules.combine, count * total)
     others = CovariateReader(declared, total, len(lengths), layout.rules.combine) if declared.columns else None
     told = flat_array(total, np.int32, 0) if layout.rules.combine else None
     for batch in opened.batches():
         codes, ds, zone = decode(batch)
         series = layout.number(codes)
         ordinal, _ = layout.grid(ds, zone)
-        place = offsets[series] + ordinal - layout.first[series]
+        within = ordinal - layout.first[series]
+        place = offsets[series] + within
         name, when = partial(_name_of_row, layout, series), ds.view(np.int64)
         try:
-            steps.add(place, numbers(batch.column("y"), name), when)
+            for number, column in enumerate(declared.values):
+                own = count * offsets[series] + number * lengths[series] + within
+                steps.add(own, numbers(batch.column(column), name, column), when)
         except RepeatedRow as error:
             raise InputError(
                 f"{ds[error.row]} occurs more than once",
@@ -251,6 +266,9 @@ def _place(
             np.add.at(told, place, 1)
     known, notes = others.finish(offsets) if others is not None else (None, ())
     combined = () if told is None else tuple(_combined(told, offsets, layout))
+    if count > 1:
+        offsets = np.concatenate([[0], np.cumsum(np.repeat(lengths, count))]).astype(np.int64)
+        known = known.select(np.repeat(np.arange(len(lengths)), count)) if known else None
     return steps.values(), offsets, known, combined + notes
 
 
@@ -276,5 +294,6 @@ def _name_of_row(layout: _Layout, series: IntArray, row: int) -> Any:
 
 
 def _unused(opened: Source, declared: CovariateSettings) -> tuple[str, ...]:
-    unused = [column for column in opened.columns if column not in (*COLUMNS, *declared.columns)]
+    used = (*COLUMNS[:2], *declared.values, *declared.columns)
+    unused = [column for column in opened.columns if column not in used]
     return tuple(f"column {column!r} is not used by this model" for column in unused)

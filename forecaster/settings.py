@@ -126,13 +126,16 @@ class RowSettings(Settings):
 
 
 class CovariateSettings(Settings):
-    """What a forecast may rest on besides the series itself: when training, and alike for every forecast."""
+    """What is forecast, and what a forecast may rest on besides: when training, and alike for every forecast."""
+
+    targets: tuple[str, ...] = ()
+    """Columns that are forecast, each as a series of its own that the network knows by its column; `y` if none."""
 
     static: tuple[str, ...] = ()
     """Columns with one value for each series."""
 
     past: tuple[str, ...] = ()
-    """Columns known up to the present."""
+    """Columns known up to the present; targets too, if each is to see the others."""
 
     future: tuple[str, ...] = ()
     """Columns known beforehand: every step of the horizon needs its row."""
@@ -161,6 +164,13 @@ class CovariateSettings(Settings):
     @model_validator(mode="after")
     def _each_once(self) -> CovariateSettings:
         columns = self.columns
+        for target in self.targets:
+            if target in COLUMNS[:2]:
+                raise ValueError(f"{target} cannot be forecast: it says whose or when a value is")
+            if target in (*self.future, *self.static) or self.targets.count(target) > 1:
+                raise ValueError(
+                    f"{target} is declared twice: a target may be a covariate of the past besides, no more"
+                )
         for column in columns:
             if column in COLUMNS:
                 raise ValueError(f"{column} cannot be a covariate: it is a column of the series")
@@ -174,14 +184,19 @@ class CovariateSettings(Settings):
         return self
 
     @property
+    def values(self) -> tuple[str, ...]:
+        """Columns of what is forecast."""
+        return self.targets or COLUMNS[2:]
+
+    @property
     def columns(self) -> tuple[str, ...]:
-        """Those of the data, in the order in which a network has them."""
+        """Covariates of the data, in the order in which a network has them."""
         return (*self.future, *self.past, *self.static)
 
     @property
     def size(self) -> int:
-        """Numbers known of a step: data columns, then calendar features."""
-        return len(self.columns) + len(self.calendar)
+        """Numbers known of a step: covariates of the data, calendar features, and which of several targets it is of."""
+        return len(self.columns) + len(self.calendar) + (len(self.targets) > 1)
 
 
 class ModelSettings(Settings):
@@ -207,7 +222,7 @@ class ModelSettings(Settings):
     """How the rows of a table become steps."""
 
     covariates: CovariateSettings = CovariateSettings()
-    """What a forecast may rest on besides the series itself."""
+    """What is forecast, and what a forecast may rest on besides."""
 
     members: tuple[NetworkSettings, ...] = Field(min_length=1)
     """Networks whose quantiles are averaged."""

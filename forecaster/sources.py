@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import fsspec
 import pyarrow as pa
@@ -19,20 +19,31 @@ from forecaster.settings import COLUMNS
 _BATCH_ROWS = 1 << 16
 
 
+class Wanted(NamedTuple):
+    """Names of columns that are wanted: those of all series, and covariates."""
+
+    own: Sequence[str]
+    covariates: Sequence[str]
+
+    @property
+    def all(self) -> list[str]:
+        return list(dict.fromkeys([*self.own, *self.covariates]))
+
+
 @dataclass(frozen=True)
 class Source:
-    """columns: all that the data has; batches: gives the batches (`COLUMNS` and covariates) anew at each call."""
+    """columns: all that the data has; batches: gives the batches (of the columns asked for) anew at each call."""
 
     columns: Sequence[str]
     batches: Callable[[], Iterator[pa.RecordBatch]]
 
 
-def open_source(source: Any, covariates: Sequence[str] = ()) -> Source:
+def open_source(source: Any, values: Sequence[str] = COLUMNS[2:], covariates: Sequence[str] = ()) -> Source:
     """A path, URL, pyarrow Table, pandas or polars frame, or list of records as a `Source`.
 
-    covariates: columns that are wanted too
+    values, covariates: columns that are wanted besides `unique_id` and `ds`: numbers, and of any kind
     """
-    wanted = [*COLUMNS, *covariates]
+    wanted = Wanted((*COLUMNS[:2], *values), covariates)
     if isinstance(source, (str, Path)):
         return _open_file(str(source), wanted)
     return _open_table(_to_table(source), wanted)
@@ -56,10 +67,10 @@ def _to_table(source: Any) -> pa.Table:
     )
 
 
-def _open_table(table: pa.Table, wanted: list[str]) -> Source:
+def _open_table(table: pa.Table, wanted: Wanted) -> Source:
     _require_columns(table.column_names, wanted)
     table = _drop_pandas_index(table)
-    chosen = table.select(wanted)
+    chosen = table.select(wanted.all)
     return Source(table.column_names, lambda: iter(chosen.to_batches(max_chunksize=_BATCH_ROWS)))
 
 
@@ -67,7 +78,7 @@ def _drop_pandas_index(table: pa.Table) -> pa.Table:
     return table.select([name for name in table.column_names if not name.startswith("__index_level_")])
 
 
-def _open_file(path: str, wanted: list[str]) -> Source:
+def _open_file(path: str, wanted: Wanted) -> Source:
     name = path.lower().split("?")[0]
     if name.endswith((".csv", ".csv.gz")):
         return _open_csv(path, "gzip" if name.endswith(".gz") else None, wanted)
@@ -78,7 +89,7 @@ def _open_file(path: str, wanted: list[str]) -> Source:
     raise InputError(f"{path} is not a CSV, Parquet or Arrow file", mend="use .csv, .csv.gz, .parquet or .arrow")
 
 
-def _open_parquet(path: str, wanted: list[str]) -> Source:
+def _open_parquet(path: str, wanted: Wanted) -> Source:
     with _reading(path) as file:
         columns = pyarrow.parquet.ParquetFile(file).schema_arrow.names
     _require_columns(columns, wanted)
@@ -89,15 +100,15 @@ def _open_parquet(path: str, wanted: list[str]) -> Source:
             reader = pyarrow.parquet.ParquetFile(
                 file, read_dictionary=["unique_id"], pre_buffer=False, buffer_size=1 << 16
             )
-            yield from reader.iter_batches(batch_size=_BATCH_ROWS, columns=wanted)
+            yield from reader.iter_batches(batch_size=_BATCH_ROWS, columns=wanted.all)
         pa.default_memory_pool().release_unused()
 
     return Source(columns, batches)
 
 
-def _open_csv(path: str, compression: str | None, wanted: list[str]) -> Source:
+def _open_csv(path: str, compression: str | None, wanted: Wanted) -> Source:
     # Read as text: a cell that is no date or number can then be named with its series.
-    types = {column: pa.string() for column in COLUMNS}
+    types = {column: pa.string() for column in wanted.own}
     blank = pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=["", "null", "NULL"])
 
     def reader(file: Any) -> Any:
@@ -111,7 +122,7 @@ def _open_csv(path: str, compression: str | None, wanted: list[str]) -> Source:
     def batches() -> Iterator[pa.RecordBatch]:
         with _reading(path) as file, closing(reader(file)) as opened:
             for batch in opened:
-                yield batch.select(wanted)
+                yield batch.select(wanted.all)
 
     return Source(columns, batches)
 
@@ -150,11 +161,12 @@ class _reading:
             raise InputError(problem, mend="check that the file is whole and of the type its name says") from error
 
 
-def _require_columns(columns: Sequence[str], wanted: Sequence[str]) -> None:
-    for column in wanted:
+def _require_columns(columns: Sequence[str], wanted: Wanted) -> None:
+    for column in wanted.all:
         if column not in columns:
             found = ", ".join(columns[:12]) or "none"
-            mend = "rename the columns to unique_id, ds, y" if column in COLUMNS else "the model needs this covariate"
+            rename = f"rename the columns to {', '.join(wanted.own)}"
+            mend = "the model needs this covariate" if column in wanted.covariates else rename
             raise InputError(f"the column is missing (found: {found})", field=column, mend=mend)
         if list(columns).count(column) > 1:
             raise InputError("the column occurs twice", field=column, mend="keep one of them")

@@ -77,6 +77,16 @@ def _hidden_layer(columns: Sequence[_Number]) -> nn.Sequential:
     return nn.Sequential(nn.Linear(sum(column.width for column in columns), _HIDDEN), nn.SiLU())
 
 
+def _categories(settings: CovariateSettings, number: int) -> int | None:
+    """How many values one of the numbers has: data columns, then the calendar, then the target. None: any."""
+    columns, calendar = settings.columns, settings.calendar
+    if number < len(columns):
+        return len(settings.categories[columns[number]]) if columns[number] in settings.categories else None
+    if number < len(columns) + len(calendar):
+        return category_count(calendar[number - len(columns)], settings)
+    return len(settings.targets)
+
+
 class _Number(nn.Module):
     """One of the numbers as inputs of the hidden layer.
 
@@ -88,10 +98,7 @@ class _Number(nn.Module):
         super().__init__()
         self.number = number
         names = settings.columns
-        if number >= len(names):
-            count: int | None = category_count(settings.calendar[number - len(names)], settings)
-        else:
-            count = len(settings.categories[names[number]]) if names[number] in settings.categories else None
+        count = _categories(settings, number)
         self.embedding = None
         if count is None:
             self.mean, self.deviation = settings.scales[names[number]]

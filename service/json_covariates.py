@@ -28,12 +28,12 @@ def with_covariates(
     panel: Panel, series: Sequence[SeriesIn], freq: Frequency, settings: ModelSettings, horizon: int
 ) -> Panel:
     """The panel of the series' values with what else the model wants of them. Raises InputError."""
-    wanted = settings.covariates
+    wanted = settings.covariates.model_copy(update={"targets": ()})
     if not wanted.columns:
         return panel
     ahead = horizon if wanted.future else 0
     columns = {column: _column(column, series, wanted, ahead) for column in wanted.columns}  # future ones first
-    rows = [len(one.values) + ahead for one in series]
+    rows = [one.steps() + ahead for one in series]
     table = pa.table(
         {
             "unique_id": np.repeat(np.arange(len(series)), rows),
@@ -46,7 +46,8 @@ def with_covariates(
         known = read_panel(table, freq, settings.rows, wanted)
     except InputError as error:
         raise _placed(error, series, wanted) from error
-    return replace(panel, covariates=known.covariates, notes=panel.notes + known.notes)
+    own = replace(known.covariates, settings=settings.covariates) if known.covariates else None
+    return replace(panel, covariates=own, notes=panel.notes + known.notes)
 
 
 def unused(series: SeriesIn, wanted: CovariateSettings) -> tuple[str, ...]:
@@ -71,7 +72,7 @@ def _timestamps(panel: Panel, series: Sequence[SeriesIn], horizon: int) -> pa.Ar
         given, zone = flat.to_numpy(), None
     else:
         given, zone = parse_timestamps(flat, lambda _: None, "timestamps")
-    ends = np.cumsum([len(one.values) for one in series])[:-1]
+    ends = np.cumsum([one.steps() for one in series])[:-1]
     parts = [part for row, own in enumerate(np.split(given, ends)) for part in (own, ahead[row])]
     joined = np.concatenate(parts)
     return pa.array(joined) if joined.dtype.kind == "i" else pa.array(joined, pa.timestamp("us", zone))
@@ -88,7 +89,7 @@ def _column(column: str, series: Sequence[SeriesIn], wanted: CovariateSettings, 
         return pa.array([None if value is None else _name(value) for value in flat], pa.string())
     text = next((number for number, value in enumerate(flat) if isinstance(value, str)), None)
     if text is not None:
-        ends = np.cumsum([len(one.values) + horizon for one in series])
+        ends = np.cumsum([one.steps() + horizon for one in series])
         row = int(np.searchsorted(ends, text, side="right"))
         raise _refusal(f"{flat[text]!r} is not a number", "give a number or null", row, series[row], place, column)
     return pa.array(flat, pa.float64())
@@ -97,11 +98,11 @@ def _column(column: str, series: Sequence[SeriesIn], wanted: CovariateSettings, 
 def _static(column: str, row: int, one: SeriesIn, horizon: int) -> list[Any]:
     if column not in (one.static or {}):
         raise _refusal("the model needs this covariate", "give its value, or null", row, one, "static", column)
-    return [(one.static or {})[column]] * (len(one.values) + horizon)
+    return [(one.static or {})[column]] * (one.steps() + horizon)
 
 
 def _past(column: str, row: int, one: SeriesIn, horizon: int) -> list[Any]:
-    given, known = (one.past or {}).get(column), len(one.values)
+    given, known = (one.past or {}).get(column, (one.targets or {}).get(column)), one.steps()
     if given is None:
         mend = "give one value for each of the series"
         raise _refusal("the model needs this covariate", mend, row, one, "past", column)
@@ -114,7 +115,7 @@ def _past(column: str, row: int, one: SeriesIn, horizon: int) -> list[Any]:
 def _future(column: str, row: int, one: SeriesIn, horizon: int) -> list[Any]:
     """Of the horizon, or of the history and the horizon; the history's may stand under `past` too."""
     given, before = (one.future or {}).get(column), (one.past or {}).get(column)
-    known = len(one.values)
+    known = one.steps()
     if given is None:
         mend = "give one value for each of the series and one for each step of the horizon"
         raise _refusal("the model needs this covariate", mend, row, one, "future", column)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 from pydantic import ValidationError
@@ -16,11 +17,12 @@ from pydantic_core import from_json
 from forecaster.errors import InputError, TooLarge
 from forecaster.forecast import Forecast
 from forecaster.frequency import Frequency
-from forecaster.panel import Panel
+from forecaster.panel import Panel, side_by_side
 from forecaster.reading import panel_from_histories, read_panel
 from forecaster.settings import ModelSettings, RowSettings
 from service.errors import InvalidJson, InvalidRequest, PlacedInputError, pointer
 from service.json_covariates import unused, with_covariates
+from service.json_targets import check_targets
 from service.question import Answer, Question
 from service.schemas import MOST_SERIES, ForecastRequest, SeriesIn
 
@@ -50,7 +52,7 @@ def parse(body: bytes) -> Question:
         quantiles=tuple(request.quantiles),
         paths=request.paths,
         panel=partial(_panel, request.series),
-        place=partial(_place, {str(series.id): i for i, series in enumerate(request.series)}),
+        place=partial(_place, {str(series.id): (i, series.targets or {}) for i, series in enumerate(request.series)}),
         notes=partial(_notes, request.series),
     )
 
@@ -70,8 +72,9 @@ def _series(answer: Answer) -> Iterator[bytes]:
     options = orjson.OPT_SERIALIZE_NUMPY
     if forecast.zone is not None:
         options |= orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
-    for index, name in enumerate(forecast.ids):
-        yield orjson.dumps({"id": _plain(name), **rows.at(index), "warnings": answer.warnings(index)}, option=options)
+    for index in range(len(forecast.ids)):
+        keys = series_keys(forecast.ids, forecast.targets, index)
+        yield orjson.dumps({**keys, **rows.at(index), "warnings": answer.warnings(index)}, option=options)
 
 
 class _Rows:
@@ -97,20 +100,38 @@ class _Rows:
         }
 
 
-def _plain(name: Any) -> Any:
-    return name.item() if isinstance(name, np.generic) else name
+def series_keys(ids: npt.NDArray[Any], targets: npt.NDArray[Any] | None, index: int) -> dict[str, Any]:
+    """What says whose forecast it is: the id, and the target where there are several."""
+    name = ids[index]
+    keys = {"id": name.item() if isinstance(name, np.generic) else name}
+    return keys if targets is None else {**keys, "target": targets[index]}
 
 
 def _panel(series: list[SeriesIn], freq: Frequency, settings: ModelSettings, horizon: int) -> Panel:
+    targets = settings.covariates.targets
+    check_targets(series, targets)
     _check_lengths(series)
-    return with_covariates(_histories(series, freq, settings.rows), series, freq, settings, horizon)
+    if not targets:
+        panel = _histories(series, [one.values for one in series], freq, settings.rows)
+        return with_covariates(panel, series, freq, settings, horizon)
+    panels = [_target(series, target, freq, settings.rows) for target in targets]
+    panels[0] = with_covariates(panels[0], series, freq, settings, horizon)
+    return side_by_side(panels, targets)
 
 
-def _histories(series: list[SeriesIn], freq: Frequency, rows: RowSettings) -> Panel:
+def _target(series: list[SeriesIn], target: str, freq: Frequency, rows: RowSettings) -> Panel:
+    try:
+        return _histories(series, [(one.targets or {})[target] for one in series], freq, rows)
+    except InputError as error:
+        field = target if error.field in ("y", "values") else error.field
+        raise InputError(error.problem, series=error.series, field=field, mend=error.mend) from error
+
+
+def _histories(series: list[SeriesIn], values: list[list[float | None]], freq: Frequency, rows: RowSettings) -> Panel:
     dated = [one.timestamps is not None for one in series]
     if not any(dated):
         ids: list[Any] = [one.id for one in series]
-        return panel_from_histories(ids, [one.start for one in series], [one.values for one in series], freq)
+        return panel_from_histories(ids, [one.start for one in series], values, freq)
     if not all(dated):
         raise InputError(
             "some series have timestamps and others do not",
@@ -118,14 +139,14 @@ def _histories(series: list[SeriesIn], freq: Frequency, rows: RowSettings) -> Pa
             field="timestamps",
             mend="give timestamps for all series, or start for all",
         )
-    return _dated_panel(series, freq, rows)
+    return _dated_panel(series, values, freq, rows)
 
 
-def _dated_panel(series: list[SeriesIn], freq: Frequency, rows: RowSettings) -> Panel:
+def _dated_panel(series: list[SeriesIn], values: list[list[float | None]], freq: Frequency, rows: RowSettings) -> Panel:
     """Placed on the grid by the reader of tables; each series goes by its number there, as ids may mix types."""
     stamps = [stamp for one in series for stamp in one.timestamps or ()]
-    numbers = np.repeat(np.arange(len(series)), [len(one.values) for one in series])
-    flat = np.array([value for one in series for value in one.values], np.float64)
+    numbers = np.repeat(np.arange(len(series)), [len(own) for own in values])
+    flat = np.array([value for own in values for value in own], np.float64)
     _check_one_kind(series)
     table = pa.table({"unique_id": numbers, "ds": stamps, "y": pa.array(flat, from_pandas=True)})
     try:
@@ -147,11 +168,11 @@ def _check_ids(series: list[SeriesIn]) -> None:
 
 def _check_lengths(series: list[SeriesIn]) -> None:
     for one in series:
-        if not one.values:
+        if not one.steps():
             raise InputError("there are no values", series=one.id, field="values", mend="give at least one number")
-        if one.timestamps is not None and len(one.timestamps) != len(one.values):
+        if one.timestamps is not None and len(one.timestamps) != one.steps():
             raise InputError(
-                f"there are {len(one.timestamps)} timestamps for {len(one.values)} values",
+                f"there are {len(one.timestamps)} timestamps for {one.steps()} values",
                 series=one.id,
                 field="timestamps",
                 mend="give one for each value",
@@ -175,17 +196,20 @@ def _check_one_kind(series: list[SeriesIn]) -> None:
 
 
 def _notes(series: list[SeriesIn], settings: ModelSettings) -> tuple[tuple[str, ...], ...]:
-    notes = tuple(unused(one, settings.covariates) for one in series)
+    wanted = settings.covariates
+    notes = tuple(unused(one, wanted) for one in series for _ in wanted.values)
     return notes if any(notes) else ()
 
 
-def _place(numbers: dict[str, int], error: InputError) -> InputError:
-    """The words of tables to those of this form, and the place in the body."""
+def _place(given: dict[str, tuple[int, dict[str, Any]]], error: InputError) -> InputError:
+    """The words of tables to those of this form, and the place in the body. given: number and targets by id"""
     if isinstance(error, PlacedInputError):
         return error
     field = _FIELDS.get(error.field, error.field) if error.field else None
-    if error.series in numbers and error.series is not None:
-        return PlacedInputError(error, "series", numbers[error.series], field or "id")
+    if error.series in given and error.series is not None:
+        number, targets = given[error.series]
+        place = ("targets", field) if field in targets else (field or "id",)
+        return PlacedInputError(error, "series", number, *place)
     return PlacedInputError(error, *([field] if field else []))
 
 

@@ -14,6 +14,7 @@ from forecaster.predictor import LONGEST_HORIZON, MOST_PATHS
 MOST_SERIES = 10_000
 MOST_VALUES = 1_000_000
 MOST_PROBABILITIES = 50
+MOST_TARGETS = 100
 
 
 def _or_say(message: str) -> WrapValidator:
@@ -85,10 +86,15 @@ class Strict(BaseModel):
 
 
 class SeriesIn(Strict):
-    """One series: `values` from `start` on without gaps, or a value for each of `timestamps`."""
+    """One series: `values` (or `targets`) from `start` on without gaps, or a value for each of `timestamps`."""
 
     id: Id
-    values: Values = Field(description="Numbers; null is a missing value.")
+    values: Values = Field(default=[], description="Numbers; null is a missing value.")
+    targets: dict[Column, Values] | None = Field(
+        default=None,
+        max_length=MOST_TARGETS,
+        description="In place of `values`, for a model of several targets: the values of each, all of one length.",
+    )
     start: Start = Field(default=None, description="When the first value was observed; steps from 1 if left out.")
     timestamps: Timestamps = Field(default=None, description="When each value was observed; in any order.")
     static: dict[Column, Known] | None = Field(default=None, description="By covariate, one value for the series.")
@@ -100,6 +106,10 @@ class SeriesIn(Strict):
         description="By covariate that is known beforehand, a value for each of `values` and for each step of the "
         "horizon; or for the horizon alone, and the others under `past`.",
     )
+
+    def steps(self) -> int:
+        """How many values are given."""
+        return len(self.values if self.targets is None else next(iter(self.targets.values()), ()))
 
 
 class ForecastRequest(Strict):
@@ -138,6 +148,8 @@ class Interval(BaseModel):
 
 class ForecastOut(BaseModel):
     id: str | int
+    target: str | None = None
+    """Which target of the series, where the model has several: then there is a forecast of each."""
     timestamps: list[str] | list[int]
     mean: list[float]
     median: list[float]
@@ -156,6 +168,7 @@ class ForecastResponse(BaseModel):
 
 class ExplanationOut(BaseModel):
     id: str | int
+    target: str | None = None
     timestamps: list[str] | list[int]
     median: list[float]
     base: list[float]

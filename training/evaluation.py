@@ -18,6 +18,7 @@ from forecaster.backtest import (
     score_quantiles,
 )
 from forecaster.baselines import seasonal_naive, theta
+from forecaster.metrics import mean
 from forecaster.network import ForecastNetwork
 from forecaster.panel import FloatArray, Panel
 from forecaster.predictor import Predictor
@@ -52,6 +53,19 @@ class Evaluation:
         network.dependence.copy_(self.dependence)
         network.young_steps.copy_(self.young[0])
         network.young_stretch.copy_(self.young[1])
+
+    @property
+    def targets(self) -> dict[str, dict[str, float]]:
+        """By target, where there are several: the measures of its windows."""
+        panel = self.windows.panel
+        if panel.targets is None:
+            return {}
+        own = panel.targets[self.windows.series]
+        scores = self.scores.by_window.items()
+        return {
+            str(target): {name: mean(values[own == target]) for name, values in scores}
+            for target in dict.fromkeys(own.tolist())
+        }
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -115,8 +129,10 @@ def cross_calibrated(predictor: Predictor, windows: BacktestWindows) -> FloatArr
 
     The predictor's network must not be calibrated.
     """
-    half = np.unique(windows.series, return_inverse=True)[1] % 2 == 0
-    if half.all():  # a single series: two halves of its origins would overlap, so it is judged uncalibrated
+    half = np.unique(windows.panel.owners[windows.series], return_inverse=True)[1] % 2 == 0
+    if (
+        half.all()
+    ):  # a single series, whatever its targets: two halves of its origins would overlap, so it is judged uncalibrated
         return forecast_windows(predictor, windows)
     quantiles = np.empty((len(half), windows.horizon, len(predictor.info.quantiles)), np.float32)
     network = predictor.network

@@ -69,7 +69,7 @@ def _gaps(panel: Panel, profile: Profile, plan: TrainingSettings) -> _Told:
     yield (
         "gaps",
         f"{profile.share_missing:.1%} of all steps are missing, in {gappy}; the longest gap has {longest:,} "
-        f"steps (series {panel.ids[series]!r})",
+        f"steps (series {panel.label(series)!r})",
         f"no statistic, loss or measure counts them; the network is told, and sees {filled} there",
     )
 
@@ -94,7 +94,7 @@ def _ends(panel: Panel, plan: TrainingSettings) -> _Told:
     if len(late) and not panel.integer:
         found = (
             f"{len(late):,} of {panel.n_series:,} series end more than a horizon before the latest one "
-            f"(series {panel.ids[late[0]]!r})"
+            f"(series {panel.label(int(late[0]))!r})"
         )
         yield "ends", found, "each is forecast from its own end on"
 
@@ -154,7 +154,7 @@ def _outliers(panel: Panel, plan: TrainingSettings) -> _Told:
     yield (
         "outliers",
         f"{int(strange.sum()):,} values{looked} lie more than ten usual ranges away "
-        f"(series {panel.ids[one]!r} at {plain(when)}: {panel.values[place]:.6g})",
+        f"(series {panel.label(one)!r} at {plain(when)}: {panel.values[place]:.6g})",
         "a window takes them for ten usual ranges, so that none sets its scale; as targets they count as they are",
     )
 
@@ -162,6 +162,12 @@ def _outliers(panel: Panel, plan: TrainingSettings) -> _Told:
 def _covariates(panel: Panel, plan: TrainingSettings) -> _Told:
     """What else is known, and how much of it is missing within the series themselves."""
     settings = plan.model.covariates
+    if settings.targets:
+        yield (
+            "targets",
+            f"{', '.join(settings.targets)}, of each id",
+            "series of their own, which one network tells apart",
+        )
     if not settings.size:
         return
     if settings.columns:

@@ -50,7 +50,7 @@ def signature_of(settings: CovariateSettings) -> ModelSignature:
     Columns have any type: MLflow would refuse whole numbers for a double, or text for a timestamp, while the reader
     takes both and names the series and the mend where it cannot.
     """
-    inputs = Schema([ColSpec(AnyType(), name) for name in (*COLUMNS, *settings.columns)])
+    inputs = Schema([ColSpec(AnyType(), name) for name in (*COLUMNS[:2], *settings.values, *settings.columns)])
     params = ParamSchema(
         [
             ParamSpec("horizon", "long", 0),
@@ -72,7 +72,8 @@ def made_up_example(panel: Panel, settings: ModelSettings) -> pd.DataFrame:
     y[_EXAMPLE_STEPS:] = np.nan  # what is to come
     name: Any = 1 if np.issubdtype(panel.ids.dtype, np.integer) else "example"
     known = {column: _example_of(column, covariates) for column in covariates.columns}
-    return pd.DataFrame({"unique_id": [name] * len(step), "ds": ds, "y": y.round(3), **known})
+    values = dict.fromkeys(covariates.values, y.round(3))
+    return pd.DataFrame({"unique_id": [name] * len(step), "ds": ds, **values, **known})
 
 
 def _example_of(column: str, settings: CovariateSettings) -> str | float:

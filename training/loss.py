@@ -37,14 +37,18 @@ class QuantileLoss:
     def __call__(self, forecast: Tensor, batch: Batch) -> Tensor:
         """forecast: [B, H, Q] in data units; gives a scalar."""
         truth, observed = batch.target
-        count = observed.sum().clamp_min(1)
-        weight = observed / (batch.error_scale[:, None] * self.scaled_reference)
+        counted = _counted(batch)
+        count = counted.sum().clamp_min(1)
+        weight = counted / (batch.error_scale[:, None] * self.scaled_reference)
         error = torch.where(observed[:, :, None], truth[:, :, None] - forecast, 0.0)  # [B, H, Q]
         absolute = error[:, :, self.median].abs()
         loss = (1 - self.percentage_weight) * (absolute * weight).sum() / count
         if self.percentage_weight:
             size = truth.abs() + forecast[:, :, self.median].abs() + _TINY
-            loss = loss + self.percentage_weight * (absolute / size).sum() * 200 / count / self.percentage_reference
+            loss = (
+                loss
+                + self.percentage_weight * (absolute * counted / size).sum() * 200 / count / self.percentage_reference
+            )
         if self.quantile_weight:
             pinball = torch.maximum(self.quantiles * error, (self.quantiles - 1) * error).mean(2) * 2
             loss = loss + self.quantile_weight * (pinball * weight).sum() / count
@@ -78,7 +82,7 @@ class Objective(nn.Module):
         else:
             truth = transform_truth(how, batch.target.values, unit)
             likelihood = member.log_likelihood(found, truth).float()
-            loss = -_mean(likelihood, batch.target.observed)
+            loss = -_mean(likelihood, _counted(batch))
         if self.auxiliary_weight:
             loss = loss + self.auxiliary_weight * self._auxiliary(encoded, member.settings.segment)
         return loss
@@ -90,5 +94,11 @@ class Objective(nn.Module):
         return _mean((self.reconstruct(encoded.states[:, :-1]) - values).abs(), observed)
 
 
-def _mean(x: Tensor, observed: Tensor) -> Tensor:
-    return torch.where(observed, x, 0.0).sum() / observed.sum().clamp_min(1)
+def _counted(batch: Batch) -> Tensor:
+    """[B, H] how much each target counts: those that are unobserved, not at all."""
+    observed = batch.target.observed
+    return observed if batch.weight is None else observed * batch.weight[:, None]
+
+
+def _mean(x: Tensor, counted: Tensor) -> Tensor:
+    return (torch.where(counted > 0, x, 0.0) * counted).sum() / counted.sum().clamp_min(1)

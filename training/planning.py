@@ -93,7 +93,11 @@ def _with_covariates(panel: Panel, request: TrainRequest) -> Panel:
         calendar = usual_features(panel.freq, float(np.median(panel.lengths)))
         settings = settings.model_copy(update={"calendar": (*calendar, *settings.calendar)})
     settings = resolve_calendar(settings, panel)
-    return replace(panel, covariates=learn_scales(replace(known, settings=settings))) if settings.size else panel
+    return (
+        replace(panel, covariates=learn_scales(replace(known, settings=settings)))
+        if settings.size or settings.targets
+        else panel
+    )
 
 
 def plan_training(
@@ -128,8 +132,13 @@ def plan_training(
     read_by: dict[str, Any] = {"rows": request.rows}
     if model is None and panel.covariates is not None:
         read_by["covariates"] = panel.covariates.settings
-    plan = plan.model_copy(update={"model": plan.model.model_copy(update=read_by)})
+    weights = dict.fromkeys(request.covariates.targets, 1.0)
+    fit = plan.fit.model_copy(update={"target_weights": weights})
+    plan = plan.model_copy(update={"model": plan.model.model_copy(update=read_by), "fit": fit})
     changed = override(plan, request.changes)
+    if changed.fit.target_weights.keys() != weights.keys():
+        mend = f"give a weight to each of {', '.join(weights)}" if weights else "leave them out: y alone is forecast"
+        raise InputError("weights and targets do not fit", field="fit.target_weights", mend=mend)
     if changed.model.horizon != request.horizon or not Frequency.parse(changed.model.freq).same_step(panel.freq):
         raise InputError(
             f"the settings say {changed.model.horizon} steps of {changed.model.freq}, the request {request.horizon} of "

@@ -34,7 +34,7 @@ def draw_forecasts(evaluation: Evaluation, quantiles: tuple[float, ...], path: P
     figure = Figure(figsize=(10, 9), layout="constrained")
     for axes, (name, row) in zip(figure.subplots(3, 1), chosen.items(), strict=True):
         _forecast(axes, evaluation, quantiles, int(row))
-        series = evaluation.windows.panel.ids[evaluation.windows.series[row]]
+        series = evaluation.windows.panel.label(int(evaluation.windows.series[row]))
         axes.set_title(f"{name}: {series}, MASE {score[row]:.2f}", loc="left", fontsize=11, parse_math=False)
     figure.get_axes()[0].legend(loc="upper left", fontsize=9, frameon=False, ncols=4)
     figure.savefig(path, dpi=110)

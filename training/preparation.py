@@ -130,5 +130,15 @@ def training_windows(panel: Panel, settings: TrainingSettings, held_out: int, de
         device=device,
         shortest_target=settings.fit.shortest_target,
         recency=settings.fit.recency,
+        weight=_series_weights(panel, settings),
         covariates=CovariateWindows.of(panel, settings.model.covariates, settings.model.horizon, device),
     )
+
+
+def _series_weights(panel: Panel, settings: TrainingSettings) -> np.ndarray | None:
+    """[N] weight of each series' losses, one on average; None where all count alike."""
+    weights = settings.fit.target_weights
+    if panel.targets is None or len(set(weights.values())) < 2:
+        return None
+    mean = sum(weights.values()) / len(weights)
+    return np.array([weights[target] / mean for target in panel.targets], np.float32)

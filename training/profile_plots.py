@@ -47,7 +47,7 @@ def _example(axes: Axes, panel: Panel, series: int, colour: str) -> None:
     axes.plot(
         panel.timestamps(series)[-_SHOWN_STEPS:], panel.series(series)[-_SHOWN_STEPS:], color=colour, linewidth=0.8
     )
-    axes.set_title(str(panel.ids[series]), loc="left", fontsize=9, color=colour, parse_math=False)
+    axes.set_title(panel.label(series), loc="left", fontsize=9, color=colour, parse_math=False)
     axes.tick_params(labelsize=8)
     _dates(axes, panel)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import tempfile
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from mlflow.models import Model
 from mlflow.types.schema import ColSpec, Schema
 
 from forecaster.panel import Covariates, Panel
-from forecaster.settings import ModelSettings
+from forecaster.settings import CovariateSettings, ModelSettings
 from training import flavor
 from training.evaluation import Evaluation
 from training.plots import draw_calibration, draw_error_by_step, draw_forecasts
@@ -28,6 +29,7 @@ from training.settings import TrainingSettings
 from training.tracking import JOB_TAG, Run
 
 logger = logging.getLogger(__name__)
+_UNFIT = re.compile(r"[^\w\-. :]")  # for the name of a metric
 
 
 def panel_digest(panel: Panel) -> str:
@@ -46,7 +48,8 @@ def panel_digest(panel: Panel) -> str:
 def log_dataset(request: TrainRequest, digest: str, covariates: Covariates | None) -> None:
     """The data as an MLflow data set of the active run."""
     source = _source(request)
-    columns = [ColSpec("string", "unique_id"), ColSpec("string", "ds"), ColSpec("double", "y")]
+    values = CovariateSettings().values if covariates is None else covariates.settings.values
+    columns = [ColSpec("string", "unique_id"), ColSpec("string", "ds"), *(ColSpec("double", name) for name in values)]
     if covariates is not None:
         names = covariates.settings.categories
         columns += [ColSpec("string" if c in names else "double", c) for c in covariates.settings.columns]
@@ -65,10 +68,13 @@ def _title(request: TrainRequest) -> str:
 
 
 def log_evaluation(run: Run, evaluation: Evaluation) -> None:
-    """`backtest/<measure>`, `backtest/<baseline>/<measure>`, and the error by step of the horizon."""
+    """`backtest/<measure>`, the same by baseline and by target, and the error by step of the horizon."""
     values = {f"backtest/{name}": value for name, value in evaluation.metrics.items()}
     for baseline, measures in evaluation.baselines.items():
         values |= {f"backtest/{baseline}/{name}": value for name, value in measures.items()}
+    for target, measures in evaluation.targets.items():
+        name = _UNFIT.sub("_", target)
+        values |= {f"backtest/target/{name}/{measure}": value for measure, value in measures.items()}
     run.metrics(values)
     run.curve("backtest/error_by_step", evaluation.scores.by_step)
 
@@ -101,6 +107,8 @@ def _per_series(evaluation: Evaluation) -> pa.Table:
     windows = evaluation.windows
     series, row = np.unique(windows.series, return_inverse=True)
     columns: dict[str, pa.Array] = {"unique_id": pa.array([str(name) for name in windows.panel.ids[series]])}
+    if windows.panel.targets is not None:
+        columns["target"] = pa.array([str(name) for name in windows.panel.targets[series]])
     columns["windows"] = pa.array(np.bincount(row))
     for name, scores in evaluation.scores.by_window.items():
         known = np.isfinite(scores)

@@ -28,7 +28,7 @@ class TrainRequest(BaseModel):
     rows: RowSettings = RowSettings()
     """How the rows of the data become steps."""
     covariates: CovariateSettings = CovariateSettings()
-    """What a forecast may rest on besides the series itself."""
+    """What is forecast, and what a forecast may rest on besides."""
     usual_calendar: bool = False
     """Whether parts of the timestamp count among it, as `freq` has them."""
     preset: Preset = "balanced"
@@ -55,6 +55,8 @@ class TrainResult(BaseModel):
     windows_per_second: float
     metrics: dict[str, float]
     baselines: dict[str, dict[str, float]]
+    targets: dict[str, dict[str, float]] = {}
+    """Metrics of each, where several are forecast."""
     champion: dict[str, float] | None = None
     warnings: list[str] = []
     findings: list[Finding] = []

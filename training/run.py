@@ -73,6 +73,7 @@ def run_training(
             windows_per_second=round(made.fitted.windows_per_second, 1),
             metrics=made.evaluation.metrics,
             baselines=made.evaluation.baselines,
+            targets=made.evaluation.targets,
             champion=verdict.champion,
             warnings=list(panel.notes),
             findings=told.findings,

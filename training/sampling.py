@@ -29,6 +29,7 @@ class Batch(NamedTuple):
     context: Context
     target: Target
     error_scale: Tensor  # [B] in-sample error of the seasonal naive method, the denominator of MASE
+    weight: Tensor | None = None  # [B] of its losses; None where all count alike
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class TrainingWindows:
 
     flat: [T] values on the device, NaN = unobserved; series: [N] index into the panel; begin, end: [N] in the flat
     array, `end` excludes what is held out; error_scale: [N]; recency: [] power of an origin's place in its series with
-    which its density grows; covariates: of the panel's series, None for a model without
+    which its density grows; weight: [N] of its losses, None where all count alike; covariates: of the panel's series,
+    None for a model without
     """
 
     flat: Tensor
@@ -48,6 +50,7 @@ class TrainingWindows:
     last: Tensor
     error_scale: Tensor
     recency: Tensor
+    weight: Tensor | None = None
     covariates: CovariateWindows | None = None
 
     @classmethod
@@ -62,6 +65,7 @@ class TrainingWindows:
         device: torch.device,
         shortest_target: int = 1,
         recency: float = 0.0,
+        weight: np.ndarray | None = None,
         covariates: CovariateWindows | None = None,
     ) -> TrainingWindows:
         """Windows of `panel` less the last `held_out` steps of each series.
@@ -94,13 +98,14 @@ class TrainingWindows:
             tensor(last),
             tensor(error_scale[usable], torch.float32),
             tensor(np.float32(recency), torch.float32),
+            None if weight is None else tensor(weight[usable], torch.float32),
             covariates,
         )
 
     def save(self, folder: Path) -> None:
         """Write all but what the panel itself has, its values and covariates, as .npy files."""
         for name, tensor in vars(self).items():
-            if name not in ("flat", "covariates"):
+            if name not in ("flat", "covariates") and tensor is not None:
                 np.save(folder / f"{name}.npy", tensor.numpy())
 
     @classmethod
@@ -149,6 +154,7 @@ class TrainingWindows:
             seen,
             gather_target(self.flat, self.end[series], origin, horizon),
             self.error_scale[series],
+            None if self.weight is None else self.weight[series],
         )
 
     def _uniform(self, batch: int, generator: torch.Generator) -> Tensor:

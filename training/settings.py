@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -51,6 +51,9 @@ class FitSettings(Settings):
 
     auxiliary_weight: float = Field(default=0.0, ge=0)
     """Weight of a second task: from each encoder state, reconstruct the next segment of the context."""
+
+    target_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default={})
+    """Weight of each target's loss, where several are forecast; only their proportions matter."""
 
     percentage_weight: float = Field(default=0.5, ge=0, le=1)
     """Share of sMAPE in the point loss; 0 for data with zeros or negative values, where sMAPE is meaningless."""

@@ -25,6 +25,7 @@ def compare(
     season: options.Season = None,
     duplicates: options.Duplicates = options.DuplicatesChoice.error,
     resample: options.Resample = None,
+    targets: options.Targets = None,
     static: options.Static = None,
     past: options.Past = None,
     future: options.Future = None,
@@ -42,7 +43,7 @@ def compare(
     arguments = {
         "data": data, "name": name, "freq": freq, "horizon": horizon, "season": season,
         "rows": options.row_settings(duplicates, resample), "preset": preset.value,
-        "covariates": options.covariate_settings(static, past, future, categorical, holidays),
+        "covariates": options.covariate_settings(targets, static, past, future, categorical, holidays),
         "usual_calendar": calendar,
         "changes": options.parse_changes(set_),
     }  # fmt: skip

@@ -32,11 +32,11 @@ def explain(
 
         panel = predictor.read(data)
         if series:
-            names = [str(name) for name in panel.ids]
+            names = panel.ids.astype(str)
             unknown = [name for name in series if name not in names]
             if unknown:
                 raise NotFound(f"there is no series {unknown[0]!r} in {data}")
-            panel = panel.select(np.array([names.index(name) for name in series]))
+            panel = panel.select(np.concatenate([np.flatnonzero(names == name) for name in series]))
         found = shares_of(predictor, panel, horizon=horizon)
     table = found.to_table()
     if out is not None and writer is not None:

@@ -158,8 +158,14 @@ def table_writer(out: Path | None) -> Any:
     return writers[out.suffix.lower()]
 
 
+def _warnings(forecast: Forecast) -> Iterator[tuple[str, list[str]]]:
+    """By series, and target where there are several."""
+    for row, texts in enumerate(forecast.warnings):
+        yield str(forecast.ids[row]) + ("" if forecast.targets is None else f", {forecast.targets[row]}"), texts
+
+
 def _tell_warnings(forecast: Forecast) -> None:
-    told = [f"{name}: {text}" for name, texts in zip(forecast.ids, forecast.warnings, strict=True) for text in texts]
+    told = [f"{name}: {text}" for name, texts in _warnings(forecast) for text in texts]
     for line in told[:_SHOWN_WARNINGS]:
         stderr.print(f"warning: {line}", markup=False)
     if len(told) > _SHOWN_WARNINGS:
@@ -167,7 +173,7 @@ def _tell_warnings(forecast: Forecast) -> None:
 
 
 def _document(forecast: Forecast, table: pa.Table, version: dict[str, Any], out: Path | None) -> dict[str, Any]:
-    warnings = {str(name): texts for name, texts in zip(forecast.ids, forecast.warnings, strict=True) if texts}
+    warnings = {name: texts for name, texts in _warnings(forecast) if texts}
     document: dict[str, Any] = {
         "model": version,
         "series": len(forecast.ids),

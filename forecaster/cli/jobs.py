@@ -42,6 +42,7 @@ def submit(
     season: options.Season = None,
     duplicates: options.Duplicates = options.DuplicatesChoice.error,
     resample: options.Resample = None,
+    targets: options.Targets = None,
     static: options.Static = None,
     past: options.Past = None,
     future: options.Future = None,
@@ -59,7 +60,7 @@ def submit(
     """Queue a training."""
     prepare(json)
     rows = options.row_settings(duplicates, resample)
-    covariates = options.covariate_settings(static, past, future, categorical, holidays)
+    covariates = options.covariate_settings(targets, static, past, future, categorical, holidays)
     from forecaster.store.datasets import DatasetStore
     from forecaster.store.settings import StoreSettings
     from forecaster.store.spec import JobSpec
@@ -72,8 +73,9 @@ def submit(
     try:
         spec = JobSpec(
             model=name, dataset=stored.reference, freq=freq, horizon=horizon, season=season,
-            duplicates=rows.duplicates, resample=rows.resample, static=covariates.static, past=covariates.past,
-            future=covariates.future, categorical=covariates.categorical, calendar=calendar, holidays=holidays,
+            duplicates=rows.duplicates, resample=rows.resample, targets=covariates.targets,
+            static=covariates.static, past=covariates.past, future=covariates.future,
+            categorical=covariates.categorical, calendar=calendar, holidays=holidays,
             preset=preset.value, settings=options.parse_changes(set_), warm_start=warm_start,
             promote=promote.value, seed=seed, started_by="cli",
         )  # fmt: skip

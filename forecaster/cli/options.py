@@ -68,6 +68,10 @@ Resample = Annotated[
         help="For timestamps finer than --freq, or irregular: what the rows within one step give. Kept likewise.",
     ),
 ]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option("--targets", help="Columns to forecast in place of y, e.g. `load,price`; may be repeated."),
+]
 Static = Annotated[
     list[str] | None,
     typer.Option("--static", help="Covariates with one value for each series, e.g. `region,store`; may be repeated."),
@@ -139,19 +143,21 @@ def row_settings(duplicates: DuplicatesChoice, resample: AggregationChoice | Non
 
 
 def covariate_settings(
+    targets: list[str] | None,
     static: list[str] | None,
     past: list[str] | None,
     future: list[str] | None,
     categorical: list[str] | None,
     holidays: str | None,
 ) -> CovariateSettings:
-    """What a forecast may rest on besides the series itself."""
+    """What is forecast, and what a forecast may rest on besides."""
     from pydantic import ValidationError
 
     from forecaster.settings import CovariateSettings
 
     try:
         return CovariateSettings(
+            targets=_listed(targets),
             static=_listed(static),
             past=_listed(past),
             future=_listed(future),
@@ -161,7 +167,7 @@ def covariate_settings(
         )
     except ValidationError as error:
         problem = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise InputError(problem, mend="see --static, --past, --future and --categorical") from error
+        raise InputError(problem, mend="see --targets, --static, --past, --future and --categorical") from error
 
 
 def _listed(names: list[str] | None) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ def profile(
     season: options.Season = None,
     duplicates: options.Duplicates = options.DuplicatesChoice.error,
     resample: options.Resample = None,
+    targets: options.Targets = None,
     static: options.Static = None,
     past: options.Past = None,
     future: options.Future = None,
@@ -31,7 +32,7 @@ def profile(
     """What is in DATA, and what a training would do about it. Nothing is trained or stored."""
     prepare(json)
     rows = options.row_settings(duplicates, resample)
-    covariates = options.covariate_settings(static, past, future, categorical, holidays)
+    covariates = options.covariate_settings(targets, static, past, future, categorical, holidays)
     if out is not None and out.suffix.lower() != ".html":
         raise InputError(f"{out} is not a page", field="--out", mend="name a .html file")
     if horizon is not None:

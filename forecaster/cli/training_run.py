@@ -29,6 +29,7 @@ def train(
     season: options.Season = None,
     duplicates: options.Duplicates = options.DuplicatesChoice.error,
     resample: options.Resample = None,
+    targets: options.Targets = None,
     static: options.Static = None,
     past: options.Past = None,
     future: options.Future = None,
@@ -48,7 +49,7 @@ def train(
     options.check_name(name)
     options.check_horizon(horizon)
     rows = options.row_settings(duplicates, resample)
-    covariates = options.covariate_settings(static, past, future, categorical, holidays)
+    covariates = options.covariate_settings(targets, static, past, future, categorical, holidays)
     changes = {**_read_config(config), **options.parse_changes(set_)}
     from forecaster.frequency import Frequency
 
@@ -159,6 +160,8 @@ def _show(result: dict[str, Any]) -> None:
             )
     if result["champion"]:
         rows.append(["champion so far", *(result["champion"].get(m) for m in ("mase", "smape", "sql"))])
+    for target, measures in result["targets"].items():
+        rows.append([f"this model, {target}", *(measures.get(m) for m in ("mase", "smape", "sql"))])
     show_table("Backtest on held-out origins (lower is better)", ("", "MASE", "sMAPE", "quantile loss"), rows)
     measured = result["metrics"]
     stdout.print(

@@ -20,6 +20,7 @@ import pyarrow as pa
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from forecaster.errors import InputError, NotFound, TooLarge, first_line
+from forecaster.settings import COLUMNS
 from forecaster.sources import open_source
 from forecaster.store.incoming import incoming
 from forecaster.store.spec import DATASET_REFERENCE, NAME
@@ -159,7 +160,11 @@ def _opened(source: BinaryIO | str | Path) -> Iterator[BinaryIO]:
 def _inspect(path: Path, name: str) -> tuple[Sequence[str], int]:
     """Read all of it once, in batches: a file that is torn or has a bad row is refused now, not in training."""
     try:
-        source = open_source(path)
+        columns = open_source(path, values=()).columns
+        if not set(columns) - set(COLUMNS[:2]):
+            mend = "give a column of values, y by name unless trainings call it a target"
+            raise InputError("there is nothing to forecast", field="y", mend=mend)
+        source = open_source(path, values=[column for column in COLUMNS[2:] if column in columns])
         rows = sum(batch.num_rows for batch in source.batches())
     except InputError as error:
         # Whoever put it knows it by its name, not by where it lay aside.
@@ -170,7 +175,7 @@ def _inspect(path: Path, name: str) -> tuple[Sequence[str], int]:
         raise InputError(problem, mend="check that the file is whole") from error
     if rows == 0:
         raise InputError(f"data set {name!r} has no rows", field="y", mend="give at least one observation")
-    return source.columns, rows
+    return columns, rows
 
 
 def _publish(version: DatasetVersion, path: Path) -> None:

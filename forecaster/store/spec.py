@@ -76,6 +76,9 @@ class JobSpec(BaseModel):
     resample: Aggregation | None = None
     """What the rows within one step give, whatever their timestamps; for data finer than `freq`, and irregular data."""
 
+    targets: tuple[Column, ...] = ()
+    """Columns to forecast in place of `y`."""
+
     static: tuple[Column, ...] = ()
     """Covariates with one value for each series."""
 
@@ -125,8 +128,9 @@ class JobSpec(BaseModel):
 
     @property
     def covariates(self) -> CovariateSettings:
-        """What a forecast may rest on besides the series itself."""
+        """What is forecast, and what a forecast may rest on besides."""
         return CovariateSettings(
+            targets=self.targets,
             static=self.static,
             past=self.past,
             future=self.future,

@@ -67,10 +67,9 @@ def _check_few(panel: Panel) -> None:
 
 
 def _one(found: Explanation, index: int) -> dict[str, object]:
-    name = found.ids[index]
     whole = np.ascontiguousarray
     return {
-        "id": name.item() if isinstance(name, np.generic) else name,
+        **json_form.series_keys(found.ids, found.targets, index),
         "timestamps": whole(found.ds[index]),
         "median": whole(found.median[index]),
         "base": whole(found.base[index]),

@@ -176,6 +176,8 @@ def test_a_profile_says_what_is_in_the_data_and_stores_nothing(command: Command)
     assert found["findings"][0]["found"] in (command.home / "profile.html").read_text()
     shown = command("profile", "shops.csv", "--freq", "h", "--horizon", 30, "--resample", "mean").stdout
     assert "a forecast of 30 steps" in " ".join(shown.split())
+    told = {one["topic"]: one["found"] for one in command.json("profile", "shops.csv", "--targets", "y")["findings"]}
+    assert told["targets"] == "y, of each id"
 
 
 @pytest.mark.parametrize(
@@ -188,6 +190,8 @@ def test_a_profile_says_what_is_in_the_data_and_stores_nothing(command: Command)
         (("train", "none.csv", "--name", "x", "--freq", "h", "--horizon", 2), "none.csv"),
         ((*TRAIN[:4], "--freq", "fortnight", "--horizon", 2), "freq"),
         ((*TRAIN[:6], "--horizon", 0), "horizon"),
+        ((*TRAIN, "--targets", "y,load"), "load"),
+        ((*TRAIN, "--targets", "y,y"), "declared twice"),
         ((*TRAIN[:6], "--horizon", -4), "horizon"),
         (("train", "shops.csv", "--name", "../x", "--freq", "h", "--horizon", 2), "name"),
         ((*TRAIN, "--set", "fit.stepz=1"), "fit.stepz"),

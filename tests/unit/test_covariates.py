@@ -12,7 +12,7 @@ import torch
 from forecaster.covariate_windows import CovariateWindows
 from forecaster.covariates import covariates_for, learn_scales, require_future
 from forecaster.errors import InputError
-from forecaster.panel import Covariates, Panel
+from forecaster.panel import Covariates, Panel, side_by_side
 from forecaster.reading import read_panel
 from forecaster.settings import CovariateSettings, RowSettings
 
@@ -140,6 +140,9 @@ def test_what_cannot_be_read_is_named(table: pd.DataFrame, declared: CovariateSe
         ({"past": ("a",), "future": ("a",)}, "declared twice"),
         ({"categorical": ("a",)}, "no covariate"),
         ({"country": "US"}, "go together"),
+        ({"targets": ("ds",)}, "cannot be forecast"),
+        ({"targets": ("a",), "future": ("a",)}, "declared twice"),
+        ({"targets": ("a", "a")}, "declared twice"),
     ],
 )
 def test_declarations_that_contradict_each_other_are_refused(wrong: dict[str, object], told: str) -> None:
@@ -205,3 +208,52 @@ def test_a_selection_keeps_each_series_its_own() -> None:
     panel = read(frame()).select([1])
     assert known(panel).dynamic[0].tolist() == list(range(10, 20))
     assert known(panel).static.tolist() == [[2]]
+
+
+def test_targets_are_series_of_their_own_side_by_side() -> None:
+    table = frame().rename(columns={"y": "sold"}).assign(cost=range(len(frame())))
+    declared = DECLARED.model_copy(update={"targets": ("sold", "cost")})
+    panel = read(table, declared)
+    alone = {name: read(table.rename(columns={name: "y"})) for name in declared.targets}
+    assert panel.targets is not None
+    assert panel.targets.tolist() == ["sold", "cost"] * alone["sold"].n_series
+    assert panel.ids.tolist() == alone["sold"].ids.repeat(2).tolist()
+    assert panel.owners.tolist() == np.arange(alone["sold"].n_series).repeat(2).tolist()
+    for series in range(panel.n_series):
+        expected = alone[str(panel.targets[series])]
+        own = expected.series(series // 2)
+        steps = min(len(own), int(panel.lengths[series]))  # both go on until the last value of either
+        np.testing.assert_array_equal(panel.series(series)[:steps], own[:steps])
+        assert panel.lengths[series] == max(one.lengths[series // 2] for one in alone.values())
+        assert panel.start[series] == expected.start[series // 2]
+    covariates, other = known(panel), known(alone["sold"])
+    np.testing.assert_array_equal(covariates.static, other.static.repeat(2, 0))
+    joined = side_by_side([alone["cost"], alone["cost"]], ("a", "b"))
+    np.testing.assert_array_equal(joined.series(1), alone["cost"].series(0))
+    np.testing.assert_array_equal(known(joined).dynamic, known(joined.select(np.arange(joined.n_series))).dynamic)
+
+
+def test_a_window_says_which_target_it_is_of() -> None:
+    table = frame().rename(columns={"y": "sold"}).assign(cost=range(len(frame())))
+    declared = CovariateSettings(targets=("cost", "sold"))
+    panel = read(table, declared)
+    windows = CovariateWindows.of(panel, declared, 2)
+    assert windows is not None
+    found = windows.gather(torch.tensor([0, 1, 2]), torch.tensor([1, 1, 1]), 3, 2)
+    assert found[..., -1].tolist() == [[1.0] * 5, [2.0] * 5, [1.0] * 5]
+    other = CovariateSettings(targets=("wind", "sold"))
+    with pytest.raises(InputError, match="does not forecast") as caught:
+        CovariateWindows.of(panel, other, 2)
+    assert caught.value.field == "cost"
+    with pytest.raises(InputError, match="y alone"):
+        covariates_for(panel, CovariateSettings())
+    with pytest.raises(InputError, match="forecasts cost, sold"):
+        covariates_for(read(frame(), CovariateSettings()), declared)
+
+
+def test_a_target_may_be_seen_by_the_others() -> None:
+    table = frame().rename(columns={"y": "sold"}).assign(cost=range(len(frame())))
+    panel = read(table, CovariateSettings(targets=("cost", "sold"), past=("cost",)))
+    own = [panel.series(series) for series in range(0, panel.n_series, 2)]
+    seen = known(panel).select(np.arange(0, panel.n_series, 2)).dynamic[0]
+    np.testing.assert_array_equal(seen, np.concatenate(own))

@@ -135,7 +135,15 @@ def test_unknown_reference_is_not_found(store: DatasetStore, reference: str) -> 
         store.get(reference)
 
 
-@pytest.mark.parametrize("column", ["unique_id", "ds", "y"])
+def test_columns_of_any_name_may_be_targets_but_there_must_be_one(store: DatasetStore) -> None:
+    kept = store.put("sales", io.BytesIO(CSV.replace(b",y", b",load", 1)), "csv")
+    assert list(kept.columns) == ["unique_id", "ds", "load"]
+    with pytest.raises(InputError, match="nothing to forecast") as raised:
+        store.put("sales", io.BytesIO(b"unique_id,ds\na,1\n"), "csv")
+    assert raised.value.field == "y"
+
+
+@pytest.mark.parametrize("column", ["unique_id", "ds"])
 def test_missing_column_is_named(store: DatasetStore, column: str) -> None:
     with pytest.raises(InputError) as raised:
         store.put("sales", io.BytesIO(CSV.replace(column.encode(), b"other", 1)), "csv")

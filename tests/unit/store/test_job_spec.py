@@ -18,6 +18,7 @@ def test_least_spec_has_the_documented_defaults() -> None:
         "season": None,
         "duplicates": "error",
         "resample": None,
+        "targets": (),
         "static": (),
         "past": (),
         "future": (),
