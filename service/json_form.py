@@ -52,6 +52,8 @@ def parse(body: bytes) -> Question:
         quantiles=tuple(request.quantiles),
         paths=request.paths,
         panel=partial(_panel, request.series),
+        sums={total: [str(part) for part in parts] for total, parts in request.sums.items()},
+        reconcile=request.reconcile,
         place=partial(_place, {str(series.id): (i, series.targets or {}) for i, series in enumerate(request.series)}),
         notes=partial(_notes, request.series),
     )
@@ -206,6 +208,8 @@ def _place(given: dict[str, tuple[int, dict[str, Any]]], error: InputError) -> I
     if isinstance(error, PlacedInputError):
         return error
     field = _FIELDS.get(error.field, error.field) if error.field else None
+    if field == "sums":
+        return PlacedInputError(error, "sums", *([error.series] if error.series else []))
     if error.series in given and error.series is not None:
         number, targets = given[error.series]
         place = ("targets", field) if field in targets else (field or "id",)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from forecaster.errors import InputError
 from forecaster.forecast import Forecast
 from forecaster.frequency import Frequency
+from forecaster.hierarchy import Reconciliation, Sums, reconcile
 from forecaster.panel import Panel
 from forecaster.paths import ROLLED_PATHS
 from forecaster.settings import ModelSettings
@@ -19,6 +20,7 @@ class Question:
     """panel: reads the histories, once the model is known, at its frequency and by its settings, for a horizon.
 
     place: puts an error into the words of the request
+    sums, reconcile: the parts of each total, and how forecasts are made to add up; none for no sums
     notes: what to tell of each series besides the forecast's own warnings; empty, or one tuple per series
     """
 
@@ -31,6 +33,8 @@ class Question:
     panel: Callable[[Frequency, ModelSettings, int], Panel]
     place: Callable[[InputError], InputError]
     notes: Callable[[ModelSettings], tuple[tuple[str, ...], ...]] = lambda _: ()
+    sums: Sums = field(default_factory=dict)
+    reconcile: Reconciliation = "structural"
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ def answer(question: Question, model: ServedModel, most_points: int) -> Answer:
             quantiles=question.quantiles,
             paths=question.paths,
         )
+        if question.sums:
+            forecast = reconcile(forecast, question.sums, question.reconcile, settings)
     except InputError as error:
         raise question.place(error) from error
     return Answer(model, forecast, question.notes(settings))

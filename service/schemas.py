@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, WrapValidator
 from pydantic_core import PydanticCustomError
 
+from forecaster.hierarchy import Reconciliation
 from forecaster.predictor import LONGEST_HORIZON, MOST_PATHS
 
 MOST_SERIES = 10_000
@@ -57,6 +58,14 @@ Quantiles = Annotated[list[Quantile], Field(max_length=MOST_PROBABILITIES, descr
 Paths = Annotated[
     int,
     Field(ge=0, le=MOST_PATHS, description="Sample paths: possible futures with the dependence between steps."),
+]
+Part = Annotated[str | INT64, _or_say("give the id of a series")]
+Sums = Annotated[
+    dict[str, Annotated[list[Part], FailFast(), Field(max_length=MOST_SERIES)]],
+    Field(
+        max_length=MOST_SERIES,
+        description="By id of a total, the ids of its parts, which may be totals too: means are then made to add up.",
+    ),
 ]
 Model = Annotated[
     str | None,
@@ -119,6 +128,12 @@ class ForecastRequest(Strict):
     level: Levels = []
     quantiles: Quantiles = []
     paths: Paths = 0
+    sums: Sums = {}
+    reconcile: Reconciliation = Field(
+        default="structural",
+        description="How means are made to add up: by least squares in which a total may change by the number of its "
+        "leaves (structural) or as much as any (ols), or from the leaves alone (bottom-up).",
+    )
     series: Annotated[list[SeriesIn], FailFast(), Field(min_length=1, max_length=MOST_SERIES)]
 
 

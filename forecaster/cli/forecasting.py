@@ -32,17 +32,29 @@ def predict(
     ] = None,
     quantile: Annotated[list[float] | None, typer.Option("--quantile", help="Probability; may be repeated.")] = None,
     paths: Annotated[int, typer.Option("--paths", help="Sample paths to draw, as columns path-1, path-2, …")] = 0,
+    sums: Annotated[
+        Path | None,
+        typer.Option("--sums", help="YAML or JSON of the parts of each total: make means add up.", exists=False),
+    ] = None,
+    how: Annotated[
+        options.ReconciliationChoice, typer.Option("--reconcile", help="How forecasts are changed to add up.")
+    ] = options.ReconciliationChoice.structural,
     out: Annotated[Path | None, typer.Option("--out", help="Write to this .parquet, .csv or .arrow file.")] = None,
     json: Json = False,
 ) -> None:
     """Forecast the steps that follow each series of DATA."""
     prepare(json)
     writer = table_writer(out)
+    parts = _read_sums(sums)
     levels = level if level is not None else ([] if quantile else [80.0])
     with loaded(model) as (predictor, version):
         forecast = predictor.predict(
             predictor.read(data), horizon=horizon, levels=levels, quantiles=quantile or [], paths=paths
         )
+        if parts:
+            from forecaster.hierarchy import reconcile
+
+            forecast = reconcile(forecast, parts, how.value, predictor.info.settings)
     table = forecast.to_table()
     _tell_warnings(forecast)
     if out is not None and writer is not None:
@@ -156,6 +168,17 @@ def table_writer(out: Path | None) -> Any:
             mend="use .parquet, .csv or .arrow",
         )
     return writers[out.suffix.lower()]
+
+
+def _read_sums(path: Path | None) -> dict[str, list[str]]:
+    """A file of totals and their parts."""
+    if path is None:
+        return {}
+    content = options.read_yaml(path, "--sums")
+    parts = content.values() if isinstance(content, dict) else [None]
+    if not content or not all(isinstance(own, list) for own in parts):
+        raise InputError(f"{path} holds no sums", field="--sums", mend="write e.g. total: [north, south]")
+    return {str(total): [str(part) for part in own] for total, own in content.items()}
 
 
 def _warnings(forecast: Forecast) -> Iterator[tuple[str, list[str]]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
 
-from forecaster.errors import InputError
+from forecaster.errors import InputError, NotFound
 
 if TYPE_CHECKING:
     from forecaster.settings import CovariateSettings, RowSettings
@@ -37,6 +38,12 @@ class PromoteChoice(str, Enum):
     if_better = "if-better"
     always = "always"
     never = "never"
+
+
+class ReconciliationChoice(str, Enum):
+    structural = "structural"
+    ols = "ols"
+    bottom_up = "bottom-up"
 
 
 Data = Annotated[
@@ -129,6 +136,16 @@ def parse_changes(pairs: list[str] | None) -> dict[str, Any]:
                 f"{text!r} is not a value", field=name, mend="write a number, a word or a [list]"
             ) from error
     return changes
+
+
+def read_yaml(path: Path, option: str) -> Any:
+    """What a YAML or JSON file holds."""
+    try:
+        return yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no file {path}") from error
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid YAML", field=option) from error
 
 
 def row_settings(duplicates: DuplicatesChoice, resample: AggregationChoice | None) -> RowSettings:

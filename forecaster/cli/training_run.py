@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from forecaster.cli import options
 from forecaster.cli.output import Json, emit, prepare, show_table, stderr, stdout
-from forecaster.errors import InputError, NotFound
+from forecaster.errors import InputError
 
 Config = Annotated[
     Path | None,
@@ -90,14 +90,7 @@ def _read_config(path: Path | None) -> dict[str, Any]:
     """A YAML file of nested settings as dotted names."""
     if path is None:
         return {}
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text())
-    except FileNotFoundError as error:
-        raise NotFound(f"there is no file {path}") from error
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid YAML", field="--config") from error
+    content = options.read_yaml(path, "--config")
     if not isinstance(content, dict):
         raise InputError(
             f"{path} holds no settings", field="--config", mend="write names and values, e.g. fit: {steps: 500}"

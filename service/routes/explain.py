@@ -41,6 +41,9 @@ async def explanations(request: Request, parts: Needs) -> Response:
 def _answer(question: Question, model: ServedModel, parts: Parts) -> Response:
     """In a forecast thread."""
     predictor, settings = model.predictor, model.predictor.info.settings
+    if question.sums:
+        error = InputError("what is explained is the forecast before it is made to add up", mend="leave the sums out")
+        raise PlacedInputError(error, "sums")
     try:
         panel = question.panel(predictor.freq, settings, question.horizon or settings.horizon)
         _check_few(panel)

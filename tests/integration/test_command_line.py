@@ -103,6 +103,17 @@ def test_predict_writes_the_columns_that_were_asked_for(command: Command, traine
     assert inline[0]["median"] == pytest.approx(table["median"][0], rel=1e-5)
 
 
+def test_predict_makes_sums_add_up(command: Command, trained: dict[str, Any]) -> None:
+    (command.home / "sums.yaml").write_text("shop-0: [shop-1, shop-2]\n")
+    arguments = ("predict", "shops.csv", "--model", "shops", "--horizon", 2, "--sums")
+    mean = pd.DataFrame(command.json(*arguments, "sums.yaml")["forecasts"]).pivot_table("mean", "unique_id", "ds")
+    np.testing.assert_allclose(mean.loc["shop-0"], mean.loc["shop-1"] + mean.loc["shop-2"], rtol=1e-5)
+    (command.home / "bad.yaml").write_text("shop-0: shop-1\n")
+    assert "holds no sums" in command(*arguments, "bad.yaml", fails=2).stderr
+    (command.home / "far.yaml").write_text("shop-0: [shop-9]\n")
+    assert "shop-9" in command(*arguments, "far.yaml", fails=2).stderr
+
+
 def test_predict_shows_a_table_and_tells_warnings_to_a_person(command: Command, trained: dict[str, Any]) -> None:
     done = command("predict", "shops.csv", "--model", "shops@champion", "--horizon", 30)
     assert "lo-80" in done.stdout

@@ -149,6 +149,36 @@ def test_covariates_that_are_not_used_are_told_for_their_series(client: httpx.Cl
     assert second["warnings"] == []
 
 
+def test_means_are_made_to_add_up(client: httpx.Client) -> None:
+    numbers = [{"id": name, "values": history(seed=seed)} for seed, name in enumerate(("all", 7, "b"))]
+    plain = ask(client, numbers, level=[80])["forecasts"]
+    total, *parts = ask(client, numbers, level=[80], sums={"all": [7, "b"]})["forecasts"]
+    np.testing.assert_allclose(total["mean"], np.sum([one["mean"] for one in parts], 0), rtol=1e-4)
+    moved = np.array(parts[0]["intervals"]["80"]["lo"]) - plain[1]["intervals"]["80"]["lo"]
+    np.testing.assert_allclose(moved, np.array(parts[0]["mean"]) - plain[1]["mean"], atol=1e-3)
+    bottom = ask(client, numbers, sums={"all": [7, "b"]}, reconcile="bottom-up")["forecasts"]
+    np.testing.assert_allclose(bottom[2]["mean"], plain[2]["mean"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("sums", "pointer", "told"),
+    [
+        ({"all": ["a", "west"]}, "/sums/west", "not there"),
+        ({"all": ["a", "a"]}, "/sums/all", "count twice"),
+        ({"a": ["all"], "all": ["a"]}, "/sums/", "part of itself"),
+        ({"all": "a"}, "/sums/all", "array"),
+        ({"all": [1.5]}, "/sums/all/0", "id of a series"),
+    ],
+)
+def test_sums_that_make_no_sense_are_named(client: httpx.Client, sums: Any, pointer: str, told: str) -> None:
+    series = [{"id": name, "values": history()} for name in ("all", "a")]
+    response = client.post("/v1/forecast", json={"series": series, "sums": sums})
+    assert response.status_code == 422, response.text
+    (error,) = response.json()["errors"]
+    assert error["pointer"].startswith(pointer)
+    assert told in error["message"]
+
+
 def test_another_spelling_of_the_models_frequency_is_accepted(client: httpx.Client) -> None:
     assert ask(client, [{"id": "a", "values": history()}], freq="60min")["freq"] == "h"
 
