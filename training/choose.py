@@ -14,7 +14,7 @@ from forecaster.errors import InputError
 from forecaster.frequency import Frequency
 from forecaster.settings import Cell, ModelSettings, NetworkSettings, Transform
 from training.profile import Profile
-from training.settings import BacktestSettings, FitSettings, Preset, TrainingSettings
+from training.settings import BacktestSettings, FitSettings, Loss, Preset, TrainingSettings
 
 _LONGEST_CONTEXT = 1024
 _WINDOWS_WANTED = 400
@@ -25,6 +25,7 @@ _MANY_SERIES = 250  # and of so many series late windows are enough: those of a 
 _PASSES = 15  # over the observed values in a fit, at most: small panels are soon learnt by heart
 _FEWEST_STEPS = 100  # and as many again where there is a season to learn
 _SEASONLESS = -0.1  # skill of the seasonal naive method against the naive one below which nothing is made of a season
+_INTERMITTENT = 0.1  # share of zeros from which a distribution of counts forecasts them better than free quantiles
 _POSITIVE = 0.99  # share of values above zero from which percentages and logarithms mean something
 
 
@@ -70,9 +71,14 @@ def choose_settings(profile: Profile, freq: Frequency, horizon: int, preset: Pre
     network = _network(shape, freq, horizon, profile, preset)
     late = network.scale == "change" and profile.series >= _MANY_SERIES
     positive = profile.share_positive >= _POSITIVE
+    loss: Loss = "quantile"
+    if profile.counts and profile.share_zero >= _INTERMITTENT:
+        loss = "likelihood"
+        network = network.model_copy(update={"head": "negative_binomial", "location": "zero", "scale": "size"})
     fit = FitSettings(
         steps=_steps(shape, preset, network.season > 1, profile),
         batch=shape.batch,
+        loss=loss,
         percentage_weight=0.5 if positive else 0.0,
         shortest_target=1 if late or network.season == 1 else min(horizon, freq.season),
         recency=_RECENCY if late else 0.0,

@@ -115,7 +115,9 @@ def _season(profile: Profile, plan: TrainingSettings) -> _Told:
 def _values(profile: Profile, plan: TrainingSettings) -> _Told:
     others = f"{1 - profile.share_positive:.2g} of them zero or below, from {profile.smallest:.4g} on"
     if profile.counts:
-        yield "values", f"counts, {profile.share_zero:.0%} of them zero", "no forecast is below zero"
+        rare = plan.model.members[0].head == "negative_binomial"
+        done = "a distribution of counts is forecast" if rare else "no forecast is below zero"
+        yield "values", f"counts, {profile.share_zero:.0%} of them zero", done
     elif plan.model.transform == "log":
         found = "positive" if profile.share_positive == 1 else f"positive but for a share of {others}"
         yield "values", found, "logarithms are forecast (of windows that have them): swings grow with the level"

@@ -18,6 +18,8 @@ import pandas as pd
 _DECILES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 _PERIODS = {"YS": "Y", "QS": "Q", "MS": "M", "W": "W", "D": "D", "h": "h"}
 _ENDLESS = 10**7  # steps: time ends the training
+_SEASONAL = ("AutoETS", "Theta", "SeasonalNaive")  # these have a season, and intervals of their own
+_ORIGINS = 4  # from which the others' intervals are learnt
 
 
 def by_neuralforecast(name, s, frame):
@@ -86,10 +88,13 @@ def _rows(unique_id, length, quantile):
 def by_statsforecast(name, s, frame):
     import statsforecast
     from statsforecast import StatsForecast, models
+    from statsforecast.utils import ConformalIntervals
 
-    forecaster = StatsForecast(models=[getattr(models, name)(season_length=s["season"])], freq=1, n_jobs=1)
+    own = {"season_length": s["season"]} if name in _SEASONAL else {}
+    conformal = {} if name in _SEASONAL else {"prediction_intervals": ConformalIntervals(_ORIGINS, s["horizon"])}
+    forecaster = StatsForecast(models=[getattr(models, name)(**own)], freq=1, n_jobs=1)
     began = time.perf_counter()
-    out = forecaster.forecast(df=frame, h=s["horizon"], level=[20, 40, 60, 80, 95])
+    out = forecaster.forecast(df=frame, h=s["horizon"], level=[20, 40, 60, 80, 95], **conformal)
     seconds = time.perf_counter() - began
     found = out[["unique_id", "ds"]].assign(median=out[name], **{"q0.5": out[name]})
     for level in (20, 40, 60, 80):
@@ -106,6 +111,10 @@ _MODELS = {
     "gluonts-deepar": (by_gluonts, "DeepAR"),
     "statsforecast-autoets": (by_statsforecast, "AutoETS"),
     "statsforecast-theta": (by_statsforecast, "Theta"),
+    "statsforecast-seasonal-naive": (by_statsforecast, "SeasonalNaive"),
+    "statsforecast-croston": (by_statsforecast, "CrostonOptimized"),
+    "statsforecast-croston-sba": (by_statsforecast, "CrostonSBA"),
+    "statsforecast-adida": (by_statsforecast, "ADIDA"),
 }
 
 

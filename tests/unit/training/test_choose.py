@@ -82,6 +82,19 @@ def test_counts_are_never_forecast_below_zero_and_other_data_may_be() -> None:
     assert choose(smallest=-3.0, share_whole=1.0).model.floor is None
 
 
+def test_a_distribution_of_counts_is_chosen_where_many_are_zero() -> None:
+    rare = choose(smallest=0.0, share_whole=1.0, share_zero=0.5, share_positive=0.5)
+    network = rare.model.members[0]
+    assert (network.head, network.location, network.scale) == ("negative_binomial", "zero", "size")
+    assert (rare.fit.loss, rare.model.floor, rare.model.transform) == ("likelihood", 0.0, "identity")
+    for other in (
+        choose(smallest=0.0, share_whole=1.0, share_zero=0.01),
+        choose(smallest=0.0, share_whole=0.99, share_zero=0.5),
+        choose(smallest=-1.0, share_whole=1.0, share_zero=0.5),
+    ):
+        assert (other.model.members[0].head, other.fit.loss) == ("quantile", "quantile")
+
+
 @pytest.mark.parametrize(("freq", "fewest"), [("YS", 100), ("QS", 200), ("h", 200)])
 def test_a_small_panel_is_not_learnt_by_heart(freq: str, fewest: int) -> None:
     steps = [choose(freq, 6, observed=observed).fit.steps for observed in (100, 20_000, 1_000_000)]
