@@ -40,13 +40,14 @@ def main() -> int:
     parser.add_argument("--series", type=int, help="only so many, drawn at random; all if not given")
     parser.add_argument("--preset", choices=list(PRESETS), default="balanced")
     parser.add_argument("--seeds", type=int, default=1, help="seeds 1 to this")
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
     parser.add_argument("--json", type=Path, help="write the results to this file")
     arguments = parser.parse_args()
     seen, truth = (pd.read_parquet(arguments.folder / f"m5_{part}.parquet") for part in ("train", "test"))
     if arguments.series:
         ids = np.random.default_rng(0).permutation(np.sort(seen["unique_id"].unique()))[: arguments.series]
         seen, truth = (table[table["unique_id"].isin(ids)] for table in (seen, truth))
-    rows = _run(_by_step(seen), truth, arguments.preset, arguments.seeds)
+    rows = _run(_by_step(seen), truth, arguments)
     print(_table(rows))
     if arguments.json:
         about = {"date": str(date.today()), "machine": platform.machine(), "python": platform.python_version()}
@@ -62,15 +63,15 @@ def _by_step(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(step=table.groupby("unique_id").cumcount() + 1)
 
 
-def _run(seen: pd.DataFrame, truth: pd.DataFrame, preset: str, seeds: int) -> list[dict[str, Any]]:
+def _run(seen: pd.DataFrame, truth: pd.DataFrame, asked_for: argparse.Namespace) -> list[dict[str, Any]]:
     """A row for each method, and seed of ours."""
-    rows = []
+    rows, preset = [], asked_for.preset
     with tempfile.TemporaryDirectory() as folder:
         dated, counted, out = (Path(folder) / f"{name}.parquet" for name in ("dated", "counted", "out"))
         seen[["unique_id", "ds", "y"]].to_parquet(dated, index=False)
         seen[["unique_id", "step", "y"]].rename(columns={"step": "ds"}).to_parquet(counted, index=False)
         scale = _error_scale(seen)
-        for seed in range(1, seeds + 1):
+        for seed in range(1, asked_for.seeds + 1):
             home = Path(folder) / f"home-{seed}"
             trained = train(home, dated, "D", _HORIZON, preset, seed)
             predict(home, dated, _DECILES, out)
@@ -78,7 +79,7 @@ def _run(seen: pd.DataFrame, truth: pd.DataFrame, preset: str, seeds: int) -> li
             about = {"method": f"{preset} ({head})", "seed": seed, "seconds": round(trained["seconds"], 1)}
             rows.append({**about, **_scores(out, truth, scale)})
             print(rows[-1], file=sys.stderr, flush=True)
-        for name in PEERS:
+        for name in asked_for.peers:
             asked = {"data": counted, "freq": "D", "horizon": _HORIZON, "season": _SEASON, "out": out}
             told = peer(sys.executable, model=f"statsforecast-{name}", **asked)
             rows.append({"method": name, "seed": 0, "seconds": round(told["seconds"], 1), **_scores(out, truth, scale)})

@@ -85,3 +85,18 @@ def test_what_covariates_are_worth_is_measured(tmp_path: Path) -> None:
     rows = json.loads((tmp_path / "found.json").read_text())["rows"]
     assert [row["variant"] for row in rows] == ["weather, calendar"]
     assert "| bikes | weather, calendar |" in printed
+
+
+def test_counts_are_forecast_beside_the_methods_that_are_made_for_them(tmp_path: Path) -> None:
+    draw, days = np.random.default_rng(0), pd.date_range("2015-01-01", periods=200)
+    sold = [pd.DataFrame({"unique_id": f"item-{i}", "ds": days, "y": draw.poisson(0.5, 200) * 1.0}) for i in range(6)]
+    table = pd.concat(sold)
+    for part, rows in (("train", table["ds"] < days[-28]), ("test", table["ds"] >= days[-28])):
+        table[rows].to_parquet(tmp_path / f"m5_{part}.parquet")
+    wanted = ("--preset", "quick", "--series", 5, "--peers", "croston", "--json", tmp_path / "found.json")
+    printed = run("counts.py", tmp_path, *wanted).stdout
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["series"] == 5
+    assert [row["method"] for row in found["rows"]] == ["quick (negative_binomial)", "croston"]
+    assert all(0 < row["sql"] < 5 and 0.5 < row["coverage-95"] <= 1 for row in found["rows"])
+    assert "| croston |" in printed
