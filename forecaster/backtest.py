@@ -133,6 +133,17 @@ def score_points(windows: BacktestWindows, forecast: FloatArray) -> Scores:
     return _scores(windows, forecast, _point_scores(windows, forecast))
 
 
+def target_metrics(windows: BacktestWindows, scores: Scores) -> dict[str, dict[str, float]]:
+    """By target, where there are several: the measures of its windows."""
+    if windows.panel.targets is None:
+        return {}
+    own = windows.panel.targets[windows.series]
+    return {
+        str(target): {name: metrics.mean(values[own == target]) for name, values in scores.by_window.items()}
+        for target in dict.fromkeys(own.tolist())
+    }
+
+
 def _point_scores(windows: BacktestWindows, forecast: FloatArray) -> dict[str, np.ndarray]:
     return {
         "mase": metrics.mase(windows.truth, forecast, windows.error_scale),

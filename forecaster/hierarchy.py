@@ -7,6 +7,7 @@ moves with its mean: a quantile of a sum is not the sum of quantiles, and each s
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
@@ -79,7 +80,7 @@ def _leaves_of_totals(sums: Sums) -> dict[str, list[str]]:
         if not own:
             raise InputError("the total has no parts", series=name, field="sums", mend="name them, or leave it out")
         if len(set(own)) < len(own):
-            twice = next(leaf for number, leaf in enumerate(own) if leaf in own[:number])
+            twice = next(leaf for leaf, count in Counter(own).items() if count > 1)
             raise InputError(f"{twice!r} would count twice", series=name, field="sums", mend="name each part once")
         leaves[name] = own
         counted += len(own)
@@ -108,7 +109,12 @@ def reconcile(forecast: Forecast, sums: Sums, how: Reconciliation, model: ModelS
         before = forecast.mean[rows].astype(np.float64)
         positive = floor is not None or (multiplicative and bool((before >= 0).all()))
         after = _reconciled(before, hierarchy.sums, how, nonnegative=positive)
-        forecast = _moved(forecast, rows, after.astype(np.float32), floor, multiplicative)
+        with np.errstate(over="ignore"):
+            mean = after.astype(np.float32)
+        if not np.isfinite(mean).all():
+            mend = "divide the values by a constant"
+            raise InputError("a sum is beyond what a 32-bit number holds", field="sums", mend=mend)
+        forecast = _moved(forecast, rows, mean, floor, multiplicative)
     return forecast
 
 
@@ -140,7 +146,7 @@ def _reconciled(
 def _moved(forecast: Forecast, rows: IntArray, mean: FloatArray, floor: float | None, multiplicative: bool) -> Forecast:
     """The forecast with new means [R, H] of some rows, and all else of these steps moved likewise."""
     before = forecast.mean[rows]
-    by_factor = (before > 0) & (mean > 0) & multiplicative
+    by_factor = (before > 0) & (mean >= 0) & multiplicative
 
     def moved(values: FloatArray) -> FloatArray:
         changed: FloatArray = values.copy()

@@ -16,9 +16,9 @@ from forecaster.backtest import (
     forecast_windows,
     score_points,
     score_quantiles,
+    target_metrics,
 )
 from forecaster.baselines import seasonal_naive, theta
-from forecaster.metrics import mean
 from forecaster.network import ForecastNetwork
 from forecaster.panel import FloatArray, Panel
 from forecaster.predictor import Predictor
@@ -57,15 +57,7 @@ class Evaluation:
     @property
     def targets(self) -> dict[str, dict[str, float]]:
         """By target, where there are several: the measures of its windows."""
-        panel = self.windows.panel
-        if panel.targets is None:
-            return {}
-        own = panel.targets[self.windows.series]
-        scores = self.scores.by_window.items()
-        return {
-            str(target): {name: mean(values[own == target]) for name, values in scores}
-            for target in dict.fromkeys(own.tolist())
-        }
+        return target_metrics(self.windows, self.scores)
 
     @property
     def metrics(self) -> dict[str, float]:

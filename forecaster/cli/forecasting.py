@@ -81,7 +81,7 @@ def backtest(
     prepare(json)
     if step is not None and not 1 <= step <= 1_000_000:
         raise InputError(f"{step} is out of range", field="step", mend="give 1 to 1000000 steps")
-    from forecaster.backtest import backtest_windows, evaluate, has_seen, score_points
+    from forecaster.backtest import backtest_windows, evaluate, has_seen, score_points, target_metrics
     from forecaster.baselines import seasonal_naive
     from forecaster.cli.loading import model_directory
     from forecaster.predictor import LONGEST_HORIZON
@@ -105,6 +105,7 @@ def backtest(
         seen = has_seen(info, found) and (directory / BACKTEST).exists()
         predictor = load_artifact(directory, backtest=True) if seen else served
     scores = evaluate(predictor, found)
+    targets = target_metrics(found, scores)
     arguments = (found.panel.values, found.begin, found.origin, steps)
     baselines = {
         "naive": score_points(found, seasonal_naive(*arguments, 1)).metrics,
@@ -124,11 +125,13 @@ def backtest(
         emit(
             {
                 "model": version, "windows": len(found.series), "horizon": steps, "metrics": scores.metrics,
-                "baselines": baselines, "error_by_step": scores.by_step.tolist(), "warnings": warnings,
+                "targets": targets, "baselines": baselines, "error_by_step": scores.by_step.tolist(),
+                "warnings": warnings,
             }
         )  # fmt: skip
         return
-    rows = [["this model", *(scores.metrics[m] for m in ("mase", "smape", "sql", "coverage-95"))]]
+    ours = {"this model": scores.metrics, **{f"this model, {name}": own for name, own in targets.items()}}
+    rows = [[name, *(own[m] for m in ("mase", "smape", "sql", "coverage-95"))] for name, own in ours.items()]
     rows += [
         [name.replace("_", " "), measures["mase"], measures["smape"], None, None]
         for name, measures in baselines.items()

@@ -115,6 +115,11 @@ def test_sums_that_make_no_sense_are_named(sums: dict[str, list[str]], series: s
         assert caught.value.series == series
 
 
+def test_a_sum_beyond_all_numbers_is_refused() -> None:
+    with pytest.raises(InputError, match="32-bit"):
+        reconcile(forecast(np.full((7, 2), 3e38)), SUMS, "bottom-up", PLAIN)
+
+
 def test_series_that_end_elsewhere_do_not_add_up() -> None:
     late = forecast(MEAN)
     late.ds[5] += 1
