@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from forecaster.cells import State, build_cell
 from forecaster.decoders import build_decoder
 from forecaster.heads import Head, Parameters, build_head
-from forecaster.normalisation import fill, locate, spread, tame
+from forecaster.normalisation import bridge, locate, spread, tame
 from forecaster.settings import CovariateSettings, ModelSettings, NetworkSettings
 from forecaster.step_encoder import StepEncoder, Steps
 from forecaster.transforms import relative, transform, untransform
@@ -114,7 +114,7 @@ class SegmentNetwork(nn.Module):
         z = torch.where(observed, (values - location) / scale, 0.0).clamp(-_FARTHEST, _FARTHEST)
         if steps is not None:
             z = torch.where(observed, z - steps.effect[:, : s.context], 0.0)
-        z = fill(z, observed, s.season)
+        z = bridge(z, observed, s.season)
         padding = s.input_segments * s.segment - s.context
         shape = (-1, s.input_segments, s.segment)
         parts = [nn.functional.pad(part, (padding, 0)).reshape(shape) for part in (z, observed.to(z.dtype))]
