@@ -59,23 +59,29 @@ def save_artifact(
         raise
 
 
-def load_artifact(directory: Path | str, *, backtest: bool = False) -> Predictor:
+def load_artifact(directory: Path | str) -> Predictor:
     """Load a model on the CPU and check that it reproduces its golden forecast.
 
-    backtest: load the weights that had not seen the last steps instead (nothing golden to check)
     Raises ArtifactError when files are missing or damaged, the schema is unknown, or the forecast differs.
     """
     directory = Path(directory)
     info = _read_info(directory)
-    predictor = Predictor(_read_network(directory / (BACKTEST if backtest else WEIGHTS), info.settings), info)
-    if backtest:
-        return predictor
+    predictor = Predictor(_read_network(directory / WEIGHTS, info.settings), info)
     _check_golden(directory, predictor)
     if (directory / GRAPH).exists():
         served = Predictor(predictor.network, info, Graph(directory / GRAPH))
         _check_graph(directory, served, predictor)
         return served
     return predictor
+
+
+def load_held_out(directory: Path | str) -> Predictor | None:
+    """The model's fit that had not seen the last steps (nothing golden to check), None where it was not kept.
+
+    Raises ArtifactError when files are damaged.
+    """
+    info, weights = _read_info(Path(directory)), Path(directory) / BACKTEST
+    return Predictor(_read_network(weights, info.settings), info) if weights.exists() else None
 
 
 def _read_network(weights: Path, settings: ModelSettings) -> ForecastNetwork:

@@ -173,6 +173,11 @@ def evaluate(predictor: Predictor, windows: BacktestWindows) -> Scores:
 
 def has_seen(info: ModelInfo, windows: BacktestWindows, held_out: int = 0) -> bool:
     """Whether a model was trained on steps that these windows forecast; `held_out` of its last steps do not count."""
-    last_seen = info.data.get("last_ordinal")
     first = int((windows.panel.start[windows.series] + windows.origin - windows.begin).min())
-    return last_seen is None or first <= last_seen - held_out
+    return has_seen_after(info, first + held_out)
+
+
+def has_seen_after(info: ModelInfo, ordinal: int) -> bool:
+    """Whether a model was trained on a step of the grid, or later ones."""
+    last_seen = info.data.get("last_ordinal")
+    return last_seen is None or ordinal <= last_seen

@@ -15,7 +15,7 @@ from service.errors import install_error_handlers
 from service.limits import BodyLimit, body_limit
 from service.metrics import MeasureRequests, Metrics
 from service.openapi import describe
-from service.routes import datasets, explain, forecast, health, jobs, metrics_page, models
+from service.routes import datasets, evaluation, explain, forecast, health, jobs, metrics_page, models
 from service.security import require_key
 from service.settings import ServiceSettings
 from service.state import Parts, running_parts
@@ -43,7 +43,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     )
     install_error_handlers(app)
     guards = [Depends(require_key(settings.api_keys))] if settings.api_keys else []
-    for guarded in (forecast, explain, models, datasets, jobs, metrics_page):
+    for guarded in (forecast, explain, evaluation, models, datasets, jobs, metrics_page):
         app.include_router(guarded.router, dependencies=guards)
     app.include_router(health.router)
     describe(app)

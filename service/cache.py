@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from forecaster.artifact import load_artifact
+from forecaster.artifact import load_artifact, load_held_out
 from forecaster.errors import ArtifactError
 from forecaster.predictor import Predictor
 from forecaster.store.incoming import INCOMING, incoming
@@ -65,6 +65,10 @@ class ModelCache:
     def load(self, version: Version) -> Predictor:
         """Load the local copy. Raises ArtifactError."""
         return load_artifact(self._place(version))
+
+    def load_held_out(self, version: Version) -> Predictor | None:
+        """Of the local copy the fit that has not seen the last steps, if it was kept. Raises ArtifactError."""
+        return load_held_out(self._place(version))
 
     def note(self, serving: Serving) -> None:
         """Remember what is served, and drop the copies that neither it nor a rollback needs."""

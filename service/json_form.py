@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +20,15 @@ from forecaster.frequency import Frequency
 from forecaster.panel import Panel, side_by_side
 from forecaster.reading import panel_from_histories, read_panel
 from forecaster.settings import ModelSettings, RowSettings
+from service.engines import ServedModel
 from service.errors import InvalidJson, InvalidRequest, PlacedInputError, pointer
 from service.json_covariates import unused, with_covariates
 from service.json_targets import check_targets
-from service.question import Answer, Question
-from service.schemas import MOST_SERIES, ForecastRequest, SeriesIn
+from service.question import Answer, Histories, Question
+from service.schemas import MOST_SERIES, ForecastRequest, SeriesIn, SeriesRequest
 
 MEDIA_TYPE = "application/json"
+Request = TypeVar("Request", bound=SeriesRequest)
 _MOST_COMMAS = 5_000_000
 _MOST_BRACKETS = 25 * MOST_SERIES
 _FIELDS = {"y": "values", "ds": "timestamps", "unique_id": "id"}
@@ -38,22 +40,35 @@ _MENDS = {
 
 def parse(body: bytes) -> Question:
     """Raises TooLarge, InvalidJson, InvalidRequest or InputError."""
-    _check_weight(body)
-    try:
-        request = ForecastRequest.model_validate_json(body)
-    except ValidationError as error:
-        raise _refusal(error, body) from error
-    _check_ids(request.series)
+    request = read(ForecastRequest, body)
     return Question(
-        model=request.model,
+        **vars(histories(request)),
         horizon=request.horizon,
-        freq=request.freq,
         levels=tuple(request.level),
         quantiles=tuple(request.quantiles),
         paths=request.paths,
-        panel=partial(_panel, request.series),
         sums={total: [str(part) for part in parts] for total, parts in request.sums.items()},
         reconcile=request.reconcile,
+    )
+
+
+def read(kind: type[Request], body: bytes) -> Request:
+    """A body that holds series. Raises TooLarge, InvalidJson, InvalidRequest or InputError."""
+    _check_weight(body)
+    try:
+        request = kind.model_validate_json(body)
+    except ValidationError as error:
+        raise _refusal(error, body) from error
+    _check_ids(request.series)
+    return request
+
+
+def histories(request: SeriesRequest) -> Histories:
+    """The series of a body."""
+    return Histories(
+        model=request.model,
+        freq=request.freq,
+        panel=partial(_panel, request.series),
         place=partial(_place, {str(series.id): (i, series.targets or {}) for i, series in enumerate(request.series)}),
         notes=partial(_notes, request.series),
     )
@@ -61,10 +76,15 @@ def parse(body: bytes) -> Question:
 
 def write(answer: Answer) -> bytes:
     """The body of a `ForecastResponse`."""
-    version = answer.model.version
-    model = {"name": version.name, "version": version.version, "run_id": version.run_id}
-    head = orjson.dumps({"model": model, "freq": answer.model.predictor.freq.name})
+    head = orjson.dumps(answer_head(answer.model))
     return head[:-1] + b',"forecasts":[' + b",".join(_series(answer)) + b"]}"
+
+
+def answer_head(model: ServedModel) -> dict[str, Any]:
+    """Whose answer it is."""
+    version = model.version
+    about = {"name": version.name, "version": version.version, "run_id": version.run_id}
+    return {"model": about, "freq": model.predictor.freq.name}
 
 
 def _series(answer: Answer) -> Iterator[bytes]:

@@ -9,7 +9,16 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from service.columnar import ARROW, CSV, PARQUET
-from service.schemas import ExplainResponse, ForecastRequest, ForecastResponse, Problem
+from service.schemas import (
+    AnomalyRequest,
+    AnomalyResponse,
+    BacktestRequest,
+    BacktestResponse,
+    ExplainResponse,
+    ForecastRequest,
+    ForecastResponse,
+    Problem,
+)
 
 _REFERENCE = "#/components/schemas/{model}"
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -65,17 +74,19 @@ FORECAST: dict[str, Any] = {
         },
     },
 }
-EXPLAIN: dict[str, Any] = {
-    "openapi_extra": {
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {**_of("ForecastRequest"), "example": _EXAMPLE}},
-        }
-    },
-    "responses": {
-        200: {"description": "Medians and their parts", "content": {"application/json": _of("ExplainResponse")}}
-    },
-}
+
+
+def _json_call(request: str, response: str, description: str, example: dict[str, Any]) -> dict[str, Any]:
+    body = {"required": True, "content": {"application/json": {**_of(request), "example": example}}}
+    answer = {"description": description, "content": {"application/json": _of(response)}}
+    return {"openapi_extra": {"requestBody": body}, "responses": {200: answer}}
+
+
+_SERIES = {"series": _EXAMPLE["series"]}
+EXPLAIN = _json_call("ForecastRequest", "ExplainResponse", "Medians and their parts", _EXAMPLE)
+BACKTEST = _json_call("BacktestRequest", "BacktestResponse", "Measures of all windows", {"windows": 5, **_SERIES})
+ANOMALIES = _json_call("AnomalyRequest", "AnomalyResponse", "Each point and its interval", {"level": 99, **_SERIES})
+_ANSWERS = (ForecastResponse, ExplainResponse, BacktestResponse, AnomalyResponse, Problem)
 _PROBLEMS = {"4XX": "A mistake in the request; `errors` names series and field", "503": "Full, or not ready: try again"}
 
 
@@ -93,8 +104,8 @@ def describe(app: FastAPI) -> None:
 def _document(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
     inputs, outputs = (
-        [(ForecastRequest, "validation")],
-        [(answer, "serialization") for answer in (ForecastResponse, ExplainResponse, Problem)],
+        [(request, "validation") for request in (ForecastRequest, BacktestRequest, AnomalyRequest)],
+        [(answer, "serialization") for answer in _ANSWERS],
     )
     _, schemas = models_json_schema([*inputs, *outputs], ref_template=_REFERENCE)  # type: ignore[list-item]
     document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])

@@ -15,24 +15,31 @@ from forecaster.settings import ModelSettings
 from service.engines import ServedModel
 
 
-@dataclass(frozen=True)
-class Question:
-    """panel: reads the histories, once the model is known, at its frequency and by its settings, for a horizon.
+@dataclass(frozen=True, kw_only=True)
+class Histories:
+    """What is known of the series of a request.
+
+    panel: reads the histories, once the model is known, at its frequency and by its settings, for a horizon.
 
     place: puts an error into the words of the request
-    sums, reconcile: the parts of each total, and how forecasts are made to add up; none for no sums
     notes: what to tell of each series besides the forecast's own warnings; empty, or one tuple per series
     """
 
     model: str | None
-    horizon: int | None
     freq: str | None
-    levels: tuple[float, ...]
-    quantiles: tuple[float, ...]
-    paths: int
     panel: Callable[[Frequency, ModelSettings, int], Panel]
     place: Callable[[InputError], InputError]
     notes: Callable[[ModelSettings], tuple[tuple[str, ...], ...]] = lambda _: ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question(Histories):
+    """sums, reconcile: the parts of each total, and how forecasts are made to add up; none for no sums"""
+
+    horizon: int | None
+    levels: tuple[float, ...]
+    quantiles: tuple[float, ...]
+    paths: int
     sums: Sums = field(default_factory=dict)
     reconcile: Reconciliation = "structural"
 
@@ -53,7 +60,7 @@ def answer(question: Question, model: ServedModel, most_points: int) -> Answer:
     predictor = model.predictor
     settings = predictor.info.settings
     try:
-        _check_freq(question.freq, model)
+        check_freq(question.freq, model)
         panel = question.panel(predictor.freq, settings, question.horizon or settings.horizon)
         _check_size(question, panel.n_series, predictor.info.horizon, most_points)
         forecast = predictor.predict(
@@ -70,7 +77,8 @@ def answer(question: Question, model: ServedModel, most_points: int) -> Answer:
     return Answer(model, forecast, question.notes(settings))
 
 
-def _check_freq(freq: str | None, model: ServedModel) -> None:
+def check_freq(freq: str | None, model: ServedModel) -> None:
+    """Raise InputError where a request names another frequency than the model's."""
     own = model.predictor.freq
     if freq is None:
         return

@@ -16,6 +16,7 @@ MOST_SERIES = 10_000
 MOST_VALUES = 1_000_000
 MOST_PROBABILITIES = 50
 MOST_TARGETS = 100
+MOST_WINDOWS = 100_000
 
 
 def _or_say(message: str) -> WrapValidator:
@@ -121,10 +122,35 @@ class SeriesIn(Strict):
         return len(self.values if self.targets is None else next(iter(self.targets.values()), ()))
 
 
-class ForecastRequest(Strict):
+class SeriesRequest(Strict):
     model: Model = None
-    horizon: Horizon = None
     freq: Freq = None
+    series: Annotated[list[SeriesIn], FailFast(), Field(min_length=1, max_length=MOST_SERIES)]
+
+
+class BacktestRequest(SeriesRequest):
+    horizon: Horizon = None
+    windows: int = Field(default=3, ge=1, le=MOST_WINDOWS, description="Origins of each series.")
+    step: int | None = Field(
+        default=None, ge=1, le=MOST_VALUES, description="Steps between origins; the horizon if left out."
+    )
+
+
+class AnomalyRequest(SeriesRequest):
+    level: Level = Field(default=99, description="A point outside this central interval, in percent, is an anomaly.")
+    last: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST_VALUES,
+        description="How many last steps of each series are judged; the trained horizon if left out.",
+    )
+    step: int = Field(
+        default=1, ge=1, le=LONGEST_HORIZON, description="Steps that one forecast judges, from what came before them."
+    )
+
+
+class ForecastRequest(SeriesRequest):
+    horizon: Horizon = None
     level: Levels = []
     quantiles: Quantiles = []
     paths: Paths = 0
@@ -134,7 +160,6 @@ class ForecastRequest(Strict):
         description="How means are made to add up: by least squares in which a total may change by the number of its "
         "leaves (structural) or as much as any (ols), or from the leaves alone (bottom-up).",
     )
-    series: Annotated[list[SeriesIn], FailFast(), Field(min_length=1, max_length=MOST_SERIES)]
 
 
 class ForecastParameters(BaseModel):
@@ -196,6 +221,40 @@ class ExplainResponse(BaseModel):
     model: ModelOut
     freq: str
     explanations: list[ExplanationOut]
+
+
+class BacktestResponse(BaseModel):
+    model: ModelOut
+    freq: str
+    windows: int
+    """How many windows were scored."""
+    horizon: int
+    metrics: dict[str, float | None]
+    targets: dict[str, dict[str, float | None]]
+    """The same of each target, where the model has several."""
+    baselines: dict[str, dict[str, float | None]]
+    error_by_step: list[float | None]
+    """Mean scaled absolute error of each step of the horizon."""
+    warnings: list[str]
+
+
+class AnomalyOut(BaseModel):
+    id: str | int
+    target: str | None = None
+    timestamps: list[str] | list[int]
+    median: list[float]
+    lo: list[float]
+    hi: list[float]
+    anomaly: list[bool]
+    """Whether the point lies outside; a missing one does not."""
+
+
+class AnomalyResponse(BaseModel):
+    model: ModelOut
+    freq: str
+    level: float
+    series: list[AnomalyOut]
+    warnings: list[str]
 
 
 class ProblemError(BaseModel):

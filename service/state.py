@@ -32,6 +32,7 @@ class Parts:
     follower: Follower
     resolver: Resolver
     threads: ForecastThreads
+    cache: ModelCache
     registry: Registry
     registry_threads: RegistryThreads
     jobs: JobStore
@@ -58,6 +59,7 @@ def running_parts(settings: ServiceSettings, metrics: Metrics) -> Iterator[Parts
             follower=follower,
             resolver=Resolver(served, follower, others, settings.default_model),
             threads=threads,
+            cache=cache,
             registry=registry,
             registry_threads=registry_threads,
             jobs=JobStore(engine),

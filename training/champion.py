@@ -10,7 +10,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from forecaster.artifact import load_artifact
+from forecaster.artifact import load_artifact, load_held_out
 from forecaster.backtest import BacktestWindows, evaluate, has_seen, score_quantiles
 from forecaster.covariate_windows import CovariateWindows
 from forecaster.errors import ArtifactError, InputError
@@ -82,7 +82,10 @@ def _score_champion(champion: ModelVersion, windows: BacktestWindows) -> tuple[d
         if has_seen(predictor.info, windows):
             held_out = int(predictor.info.data.get("held_out", 0))
             caveat = ", which has seen some of these steps" if has_seen(predictor.info, windows, held_out) else ""
-            predictor = load_artifact(folder, backtest=True)
+            held_out_fit = load_held_out(folder)
+            if held_out_fit is None:
+                raise ArtifactError("it has seen these steps, and kept no fit that has not")
+            predictor = held_out_fit
     if predictor.info.horizon != windows.horizon:  # rolled forward or cut: its own calibration is all there is
         return evaluate(predictor, windows).metrics, caveat
     predictor.network.calibration.fill_(1.0)

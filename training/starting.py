@@ -10,7 +10,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from torch import Tensor
 
-from forecaster.artifact import load_artifact
+from forecaster.artifact import load_artifact, load_held_out
 from forecaster.backtest import BacktestWindows, has_seen
 from forecaster.predictor import ModelInfo
 from forecaster.settings import ModelSettings
@@ -45,5 +45,5 @@ def warm_start(client: MlflowClient, request: TrainRequest, work: Path) -> Start
     with tempfile.TemporaryDirectory(dir=work) as folder:
         directory = download(version, Path(folder))
         final = load_artifact(directory)
-        held_out = load_artifact(directory, backtest=True)
-    return Start(held_out.network.state_dict(), final.network.state_dict(), final.info)
+        held_out = load_held_out(directory)
+    return Start(held_out.network.state_dict() if held_out else None, final.network.state_dict(), final.info)

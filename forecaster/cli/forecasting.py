@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from forecaster.forecast import Forecast
 
 _SHOWN_ROWS = 12
-_MOST_NUMBERS, _FEWEST_WINDOWS = 50_000_000, 1000  # of a backtest's quantiles, held at once; of its windows
 _SHOWN_WARNINGS = 5
 
 
@@ -79,65 +78,36 @@ def backtest(
 ) -> None:
     """Evaluate a model at several past origins of DATA, against the naive methods."""
     prepare(json)
-    if step is not None and not 1 <= step <= 1_000_000:
-        raise InputError(f"{step} is out of range", field="step", mend="give 1 to 1000000 steps")
-    from forecaster.backtest import backtest_windows, evaluate, has_seen, score_points, target_metrics
-    from forecaster.baselines import seasonal_naive
     from forecaster.cli.loading import model_directory
-    from forecaster.predictor import LONGEST_HORIZON
 
     with model_directory(model) as (directory, version):
-        from forecaster.artifact import BACKTEST, load_artifact
+        from forecaster.artifact import load_artifact, load_held_out
+        from forecaster.rolling import roll
 
         served = load_artifact(directory)
-        info = served.info
-        steps = info.horizon if horizon is None else horizon
-        if not 1 <= steps <= LONGEST_HORIZON:
-            raise InputError(f"{steps} is out of range", field="horizon", mend=f"give 1 to {LONGEST_HORIZON} steps")
-        found = backtest_windows(
+        found = roll(
+            served,
             served.read(data),
-            horizon=steps,
             windows=windows,
-            step=step or steps,
-            season=info.season,
-            most=max(_FEWEST_WINDOWS, _MOST_NUMBERS // (steps * len(info.quantiles))),
+            step=step,
+            horizon=horizon,
+            held_out=lambda: load_held_out(directory),
         )
-        seen = has_seen(info, found) and (directory / BACKTEST).exists()
-        predictor = load_artifact(directory, backtest=True) if seen else served
-    scores = evaluate(predictor, found)
-    targets = target_metrics(found, scores)
-    arguments = (found.panel.values, found.begin, found.origin, steps)
-    baselines = {
-        "naive": score_points(found, seasonal_naive(*arguments, 1)).metrics,
-        "seasonal_naive": score_points(found, seasonal_naive(*arguments, info.season)).metrics,
-    }
-    warnings = []
-    if predictor is not served:
-        warnings.append(
-            "the served weights have seen these steps: scores are those of the fit that held out the last "
-            f"{info.data.get('held_out')}, whose intervals were calibrated there"
-        )
-    if has_seen(info, found, int(info.data.get("held_out", 0))):
-        warnings.append("the model has been trained on some of the steps that it is tested on here: scores flatter it")
-    for warning in warnings:
+    for warning in found.warnings:
         stderr.print(f"warning: {warning}")
     if json:
-        emit(
-            {
-                "model": version, "windows": len(found.series), "horizon": steps, "metrics": scores.metrics,
-                "targets": targets, "baselines": baselines, "error_by_step": scores.by_step.tolist(),
-                "warnings": warnings,
-            }
-        )  # fmt: skip
+        emit({"model": version, **vars(found), "error_by_step": found.error_by_step.tolist()})
         return
-    ours = {"this model": scores.metrics, **{f"this model, {name}": own for name, own in targets.items()}}
+    ours = {"this model": found.metrics, **{f"this model, {name}": own for name, own in found.targets.items()}}
     rows = [[name, *(own[m] for m in ("mase", "smape", "sql", "coverage-95"))] for name, own in ours.items()]
     rows += [
         [name.replace("_", " "), measures["mase"], measures["smape"], None, None]
-        for name, measures in baselines.items()
+        for name, measures in found.baselines.items()
     ]
     show_table(
-        f"{len(found.series)} windows of {steps} steps", ("", "MASE", "sMAPE", "quantile loss", "coverage 95 %"), rows
+        f"{found.windows} windows of {found.horizon} steps",
+        ("", "MASE", "sMAPE", "quantile loss", "coverage 95 %"),
+        rows,
     )
 
 

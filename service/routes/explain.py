@@ -51,10 +51,8 @@ def _answer(question: Question, model: ServedModel, parts: Parts) -> Response:
     except InputError as error:
         raise question.place(error) from error
     parts.metrics.forecasts.labels(model.name, str(model.version.version)).inc(len(found.ids))
-    version = model.version
     document = {
-        "model": {"name": version.name, "version": version.version, "run_id": version.run_id},
-        "freq": predictor.freq.name,
+        **json_form.answer_head(model),
         "explanations": [_one(found, index) for index in range(len(found.ids))],
     }
     options = orjson.OPT_SERIALIZE_NUMPY

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from forecaster.artifact import SCHEMA_VERSION, load_artifact, save_artifact
+from forecaster.artifact import SCHEMA_VERSION, load_artifact, load_held_out, save_artifact
 from forecaster.errors import ArtifactError
 from tests.fixtures_models import make_panel, make_predictor
 
@@ -50,7 +50,9 @@ def test_a_network_that_has_no_graph_is_served_by_torch(tmp_path: Path) -> None:
 
 def test_the_weights_of_the_backtest_are_kept_beside(saved: Path) -> None:
     panel = make_panel()
-    held_out = load_artifact(saved, backtest=True).predict(panel).median
+    fit = load_held_out(saved)
+    assert fit is not None
+    held_out = fit.predict(panel).median
     np.testing.assert_array_equal(held_out, make_predictor(seed=9, transform="log").predict(panel).median)
 
 

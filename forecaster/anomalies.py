@@ -1,0 +1,79 @@
+"""Points that lie where hardly any should: outside an interval that was forecast before they came.
+
+Legend: N series, W windows of a series, P points that are judged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from forecaster.backtest import has_seen_after
+from forecaster.errors import InputError
+from forecaster.forecast import check_levels, interpolate, level_probabilities
+from forecaster.panel import FloatArray, Panel
+from forecaster.predictor import Predictor
+
+_SHORTEST_HISTORY = 2  # steps before the first point
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The last points of one series. timestamps, median, low, high, anomaly: [P]; an unobserved point is none"""
+
+    index: int
+    timestamps: npt.NDArray[np.generic]
+    median: FloatArray
+    low: FloatArray
+    high: FloatArray
+    anomaly: npt.NDArray[np.bool_]
+
+
+def windows_of(panel: Panel, last: int, step: int) -> int:
+    """How many forecasts `judge` makes."""
+    return int((-(-np.minimum(last, np.maximum(panel.lengths - _SHORTEST_HISTORY, 0)) // step)).sum())
+
+
+def judge(predictor: Predictor, panel: Panel, *, level: float, last: int, step: int) -> list[Judged]:
+    """Whether each of the `last` steps of every series lies within its central interval of `level` percent.
+
+    step: steps that one forecast judges, from what came before them; at most the trained horizon
+    Series with fewer than two steps before them are judged from the third on. Raises InputError.
+    """
+    check_levels([level], [])
+    if not 1 <= step <= predictor.info.horizon:
+        mend = f"give 1 to {predictor.info.horizon}, the steps that the model was trained for"
+        raise InputError(f"{step} is out of range", field="step", mend=mend)
+    panel.require_observations()
+    points = np.minimum(last, np.maximum(panel.lengths - _SHORTEST_HISTORY, 0))
+    windows = -(-points // step)
+    series = np.repeat(np.arange(panel.n_series), windows)
+    within = np.arange(windows.sum()) - np.repeat(np.cumsum(windows) - windows, windows)
+    origin = (panel.offsets[1:] - points)[series] + within * step
+    grid = predictor.quantiles_at(panel, series, origin, step)
+    settings = predictor.info.settings
+    limits = interpolate(grid, settings.quantiles, level_probabilities(level), positive=settings.transform == "log")
+    if settings.floor is not None:
+        limits = np.maximum(limits, settings.floor)
+    median = grid[:, :, settings.quantiles.index(0.5)]
+    return [
+        _of_series(panel, index, int(points[index]), *(part[series == index] for part in (median, limits)))
+        for index in range(panel.n_series)
+    ]
+
+
+def _of_series(panel: Panel, index: int, points: int, median: FloatArray, limits: FloatArray) -> Judged:
+    """median: [W, S]; limits: [W, S, 2]"""
+    median, limits = median.reshape(-1)[:points], limits.reshape(-1, 2)[:points]
+    low, high = limits.T
+    truth = panel.series(index)[len(panel.series(index)) - points :]
+    with np.errstate(invalid="ignore"):
+        outside = (truth < low) | (truth > high)
+    return Judged(index, panel.timestamps(index)[int(panel.lengths[index]) - points :], median, low, high, outside)
+
+
+def has_seen_some(predictor: Predictor, panel: Panel, last: int) -> bool:
+    """Whether the model was trained on some of the points."""
+    return has_seen_after(predictor.info, int((panel.ends - last + 1).min()))

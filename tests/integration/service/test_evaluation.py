@@ -1,0 +1,106 @@
+"""POST /v1/backtest and /v1/anomalies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from forecaster.anomalies import judge
+from forecaster.predictor import Predictor
+from forecaster.reading import panel_from_histories
+from forecaster.rolling import roll
+from tests.fixtures_models import make_panel
+
+HOURS = 200
+
+
+def history(seed: int = 0) -> list[float | None]:
+    return [float(x) for x in make_panel(1, HOURS, seed).values]
+
+
+def series(count: int = 3) -> list[dict[str, Any]]:
+    return [{"id": f"s{i}", "start": "2024-01-01", "values": history(i)} for i in range(count)]
+
+
+def panel_of(given: list[dict[str, Any]]) -> Any:
+    ids, values = [one["id"] for one in given], [one["values"] for one in given]
+    return panel_from_histories(ids, ["2024-01-01"] * len(given), values, "h")
+
+
+def ask(client: httpx.Client, path: str, **body: Any) -> dict[str, Any]:
+    response = client.post(path, json=body)
+    assert response.status_code == 200, response.text
+    return dict(response.json())
+
+
+def test_a_backtest_is_that_of_the_library(client: httpx.Client, toy: Predictor) -> None:
+    given = series()
+    given[1]["values"][-30] = None
+    answer = ask(client, "/v1/backtest", series=given, windows=4, step=6)
+    expected = roll(toy, panel_of(given), windows=4, step=6)
+    assert answer["model"]["name"] == "toy"
+    assert (answer["windows"], answer["horizon"]) == (12, 24)
+    for name, value in expected.metrics.items():
+        assert answer["metrics"][name] == pytest.approx(value, rel=1e-4), name
+    assert answer["baselines"].keys() == {"naive", "seasonal_naive"}
+    np.testing.assert_allclose(answer["error_by_step"], expected.error_by_step, rtol=1e-4)
+    assert len(ask(client, "/v1/backtest", series=given, horizon=3)["error_by_step"]) == 3
+
+
+def test_a_point_that_hardly_any_forecast_expected_is_an_anomaly(client: httpx.Client, toy: Predictor) -> None:
+    given = series(2)
+    given[0]["values"][-5] *= 50
+    given[1]["values"][-7] = None
+    plain, spiked = ask(client, "/v1/anomalies", series=series(2)), ask(client, "/v1/anomalies", series=given)
+    first, second = spiked["series"]
+    assert spiked["level"] == 99
+    assert first["timestamps"][-1] == "2024-01-09T07:00:00"
+    assert len(first["anomaly"]) == 24
+    assert first["anomaly"][-5]
+    assert not plain["series"][0]["anomaly"][-5]
+    assert first["lo"][:20] == plain["series"][0]["lo"][:20], "what came before a spike is judged as before"
+    assert not second["anomaly"][-7], "a missing point is none"
+    (expected, _) = judge(toy, panel_of(given), level=99, last=24, step=1)
+    np.testing.assert_allclose(first["hi"], expected.high, rtol=1e-4)
+    np.testing.assert_array_equal(first["anomaly"], expected.anomaly)
+
+
+def test_how_much_is_judged_can_be_said(client: httpx.Client) -> None:
+    given = series(1)
+    wide = ask(client, "/v1/anomalies", series=given, last=50, step=24, level=50)["series"][0]
+    assert len(wide["median"]) == 50
+    assert 5 < sum(wide["anomaly"]) < 45, "about half of the points lie outside an interval of 50 %"
+    young = [{"id": "young", "values": [1.0, 2.0, 1.0, 2.0, 90.0]}]
+    assert len(ask(client, "/v1/anomalies", series=young)["series"][0]["anomaly"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "pointer", "told"),
+    [
+        ("backtest", {"windows": 0}, "/windows", "greater"),
+        ("backtest", {"step": -1}, "/step", "greater"),
+        ("backtest", {"horizon": 190}, "", "no series is long enough"),
+        ("backtest", {"windows": 100_000}, "/windows", "at most"),
+        ("backtest", {"freq": "D"}, "/freq", "is not the frequency"),
+        ("backtest", {"level": [80]}, "/level", "Extra"),
+        ("anomalies", {"level": 100}, "/level", "less"),
+        ("anomalies", {"step": 25}, "/step", "24"),
+        ("anomalies", {"last": 0}, "/last", "greater"),
+        ("anomalies", {"series": []}, "/series", "at least 1"),
+        ("anomalies", {"series": [{"id": "a", "values": [None] * 40}]}, "/series/0/values", "observed"),
+    ],
+)
+def test_mistakes_are_named(client: httpx.Client, path: str, change: dict[str, Any], pointer: str, told: str) -> None:
+    response = client.post(f"/v1/{path}", json={"series": series(1), **change})
+    assert response.status_code == 422, response.text
+    (error,) = response.json()["errors"]
+    assert error["pointer"].startswith(pointer)
+    assert told in error["message"], error
+
+
+def test_only_json_is_taken(client: httpx.Client) -> None:
+    for path in ("/v1/backtest", "/v1/anomalies"):
+        assert client.post(path, content="unique_id,ds,y\n", headers={"Content-Type": "text/csv"}).status_code == 415
