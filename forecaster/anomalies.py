@@ -67,6 +67,10 @@ def judge(predictor: Predictor, panel: Panel, *, level: float, last: int, step: 
 def _of_series(panel: Panel, index: int, points: int, median: FloatArray, limits: FloatArray) -> Judged:
     """median: [W, S]; limits: [W, S, 2]"""
     median, limits = median.reshape(-1)[:points], limits.reshape(-1, 2)[:points]
+    if not np.isfinite(limits).all():
+        mend = "divide the values by a constant"
+        problem = "the forecast is beyond what a 32-bit number holds"
+        raise InputError(problem, series=panel.ids[index], field=panel.column(index), mend=mend)
     low, high = limits.T
     truth = panel.series(index)[len(panel.series(index)) - points :]
     with np.errstate(invalid="ignore"):

@@ -89,6 +89,7 @@ def test_how_much_is_judged_can_be_said(client: httpx.Client) -> None:
         ("anomalies", {"level": 100}, "/level", "less"),
         ("anomalies", {"step": 25}, "/step", "24"),
         ("anomalies", {"last": 0}, "/last", "greater"),
+        ("anomalies", {"series": [{"id": "a", "values": [3e38, -3e38] * 40}]}, "/series/0/values", "32-bit"),
         ("anomalies", {"series": []}, "/series", "at least 1"),
         ("anomalies", {"series": [{"id": "a", "values": [None] * 40}]}, "/series/0/values", "observed"),
     ],
