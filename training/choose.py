@@ -23,6 +23,7 @@ _LARGEST_SHARE = 0.1
 _RECENCY = 1.0  # where levels drift, the late windows are most like what comes,
 _MANY_SERIES = 250  # and of so many series late windows are enough: those of a few all show the same weeks
 _PASSES = 15  # over the observed values in a fit, at most: small panels are soon learnt by heart
+_TARGET_PASSES = 300  # and as targets: windows of a long horizon overlap
 _FEWEST_STEPS = 100  # and as many again where there is a season to learn
 _SEASONLESS = -0.1  # skill of the seasonal naive method against the naive one below which nothing is made of a season
 _INTERMITTENT = 0.1  # share of zeros from which a distribution of counts forecasts them better than free quantiles
@@ -76,7 +77,7 @@ def choose_settings(profile: Profile, freq: Frequency, horizon: int, preset: Pre
         loss = "likelihood"
         network = network.model_copy(update={"head": "negative_binomial", "location": "zero", "scale": "size"})
     fit = FitSettings(
-        steps=_steps(shape, preset, network.season > 1, profile),
+        steps=_steps(shape, preset, horizon, network.season > 1, profile),
         batch=shape.batch,
         loss=loss,
         percentage_weight=0.5 if positive else 0.0,
@@ -94,10 +95,11 @@ def choose_settings(profile: Profile, freq: Frequency, horizon: int, preset: Pre
     return TrainingSettings(preset=preset, model=model, fit=fit, backtest=_backtest(profile, horizon))
 
 
-def _steps(shape: _Shape, preset: Preset, seasonal: bool, profile: Profile) -> int:
+def _steps(shape: _Shape, preset: Preset, horizon: int, seasonal: bool, profile: Profile) -> int:
     """What was measured on large panels, less for a small one."""
     usual = min(int(shape.steps * _FAST_SHARE), _LONGEST_FAST) if preset == "fast" else shape.steps
-    enough = max(_PASSES * profile.observed // shape.batch, _FEWEST_STEPS * (1 + seasonal))
+    passes = min(_PASSES, _TARGET_PASSES / horizon)
+    enough = max(int(passes * profile.observed) // shape.batch, _FEWEST_STEPS * (1 + seasonal))
     return min(usual, enough)
 
 

@@ -103,6 +103,14 @@ def test_a_small_panel_is_not_learnt_by_heart(freq: str, fewest: int) -> None:
     assert steps[-1] == choose(freq, 6).fit.steps
 
 
+def test_a_long_horizon_is_learnt_in_fewer_steps_since_its_windows_overlap() -> None:
+    steps = [choose("h", horizon, observed=60_000).fit.steps for horizon in (12, 96, 336, 720)]
+    assert steps == sorted(steps, reverse=True)
+    assert steps[1] == 300 * 60_000 // 96 // 256
+    assert steps[-1] == 200
+    assert choose("h", 96, observed=10_000_000).fit.steps == choose("h", 12, observed=10_000_000).fit.steps
+
+
 def test_late_windows_are_drawn_more_often_where_levels_drift() -> None:
     assert choose("W", series=300).fit.recency > choose("h", series=300).fit.recency == 0
     assert choose("h", series=300, seasonal_skill=-0.5).fit.recency > 0
