@@ -58,3 +58,16 @@ def test_unobserved_targets_change_neither_loss_nor_gradient() -> None:
     assert value.item() == expected
     assert torch.equal(forecast.grad, gradient)
     assert (forecast.grad[~batch.target.observed] == 0).all()
+
+
+def test_a_weight_counts_like_as_many_windows() -> None:
+    batch, forecast = example()
+    whole = loss(0.5, 0.3)
+    weighted = batch._replace(weight=torch.tensor([3.0, 1, 1, 1, 1, 1, 1]))
+    rows = torch.tensor([0, 0, *range(7)])
+    target = Target(*(part[rows] for part in batch.target))
+    repeated = Batch(batch.context, target, batch.error_scale[rows])
+    assert whole(forecast, weighted).item() == pytest.approx(whole(forecast[rows], repeated).item(), rel=1e-5)
+    assert whole(forecast, weighted).item() != pytest.approx(whole(forecast, batch).item(), rel=1e-3)
+    alike = batch._replace(weight=torch.ones(7))
+    assert whole(forecast, alike).item() == pytest.approx(whole(forecast, batch).item(), rel=1e-6)
