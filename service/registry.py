@@ -16,11 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
-from mlflow.exceptions import MlflowException
-
 from forecaster.errors import NotFound, Unavailable, first_line
+from forecaster.store.mlflow_client import MlflowClient, MlflowException, download_artifacts
 from forecaster.store.registry import CHAMPION, PREVIOUS_TAG, promote, rollback
 from service.environment import prepare_environment
 

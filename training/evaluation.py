@@ -86,8 +86,9 @@ def evaluate_training(predictor: Predictor, windows: BacktestWindows, settings: 
     """Score a predictor whose network is not calibrated yet, beside the baselines."""
     quantiles, scores = score_training(predictor, windows)
     baselines = score_baselines(windows, settings)
-    rows = _baseline_rows(windows, settings)
-    baselines["theta"]["model_mase"] = float(np.nanmean(scores.by_window["mase"][rows]))
+    if "theta" in baselines:
+        rows = _baseline_rows(windows, settings)
+        baselines["theta"]["model_mase"] = float(np.nanmean(scores.by_window["mase"][rows]))
     factors = calibration_factors(predictor.network, windows)
     with _calibrated(predictor.network, factors):
         dependence = measure_dependence(predictor.network, windows)
@@ -103,17 +104,19 @@ def score_training(predictor: Predictor, windows: BacktestWindows) -> tuple[Floa
 
 
 def score_baselines(windows: BacktestWindows, settings: TrainingSettings) -> dict[str, dict[str, float]]:
-    """Measures of `naive` and `seasonal_naive`, and of `theta` on a sample of `windows` windows."""
+    """Measures of `naive` and `seasonal_naive`, and of `theta` on a sample of `windows` windows, if any."""
     values, begin, origin, horizon = windows.panel.values, windows.begin, windows.origin, windows.horizon
     season = settings.model.season
-    rows = _baseline_rows(windows, settings)
-    part = windows.take(rows)
-    statistical = score_points(part, theta(values, part.begin, part.origin, horizon, season)).metrics
-    return {
+    found = {
         "naive": score_points(windows, seasonal_naive(values, begin, origin, horizon, 1)).metrics,
         "seasonal_naive": score_points(windows, seasonal_naive(values, begin, origin, horizon, season)).metrics,
-        "theta": {**statistical, "windows": float(len(rows))},
     }
+    rows = _baseline_rows(windows, settings)
+    if len(rows):
+        part = windows.take(rows)
+        statistical = score_points(part, theta(values, part.begin, part.origin, horizon, season)).metrics
+        found["theta"] = {**statistical, "windows": float(len(rows))}
+    return found
 
 
 def cross_calibrated(predictor: Predictor, windows: BacktestWindows) -> FloatArray:

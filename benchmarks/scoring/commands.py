@@ -13,7 +13,14 @@ from typing import Any
 _FOLDER = Path(__file__).parent
 _ROOT = _FOLDER.parents[1]
 PRESETS = {name: ["--preset", name] for name in ("fast", "balanced", "best")}
-PRESETS["quick"] = ["--preset", "fast", "--set", "fit.steps=20"]  # to see that it runs
+PRESETS["quick"] = [
+    "--preset",
+    "fast",
+    "--set",
+    "fit.steps=20",
+    "--set",
+    "backtest.baseline_series=0",
+]  # to see that it runs
 
 
 def train(home: Path, data: Path, freq: str, horizon: int, preset: str, seed: int, *others: object) -> dict[str, Any]:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from forecaster.errors import Unavailable, first_line
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
+    from forecaster.store.mlflow_client import MlflowClient
     from forecaster.store.settings import StoreSettings
 
 

@@ -12,12 +12,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import mlflow.artifacts
-from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
-
 from forecaster.errors import Conflict, InputError, NotFound
+from forecaster.store.mlflow_client import MlflowClient, MlflowException, ModelVersion, download_artifacts
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 PREVIOUS_TAG = "forecaster.previous_champion"
@@ -64,7 +60,7 @@ def resolve(client: MlflowClient, reference: Reference) -> ModelVersion:
 def download(version: ModelVersion, directory: Path) -> Path:
     """Copy a version's model directory to below `directory`; gives where it lies."""
     uri = f"models:/{version.name}/{version.version}"
-    return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(directory)))
+    return Path(download_artifacts(artifact_uri=uri, dst_path=str(directory)))
 
 
 def champion_of(client: MlflowClient, name: str) -> ModelVersion | None:

@@ -25,7 +25,7 @@ from tests.ports import free_port
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-QUICK = {"fit.steps": 60, "fit.batch": 64, "network.width": 16, "backtest.baseline_series": 10}
+QUICK = {"fit.steps": 60, "fit.batch": 64, "network.width": 16, "backtest.baseline_series": 0}
 
 
 class Stack:

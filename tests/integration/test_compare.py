@@ -21,7 +21,7 @@ from training.comparison import Comparison
 from training.pipeline import compare, train
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-QUICK = {"fit.steps": 20, "fit.batch": 32, "network.width": 8, "backtest.baseline_series": 6}
+QUICK = {"fit.steps": 20, "fit.batch": 32, "network.width": 8, "backtest.baseline_series": 0}
 CELLS = ["lstm", "gru"]
 request = partial(weather_request, QUICK)
 
@@ -63,7 +63,8 @@ def test_the_run_above_them_holds_table_plot_and_baselines(
     assert run.inputs.dataset_inputs[0].dataset.digest
     assert (run.data.params["cells"], run.data.params["seeds"]) == ("lstm,gru", "2")
     assert "model.members.0.cell" not in run.data.params
-    for baseline in ("naive", "seasonal_naive", "theta"):
+    assert set(found.baselines) == {"naive", "seasonal_naive"}, "no series was to be used for another"
+    for baseline in found.baselines:
         told = run.data.metrics[f"backtest/{baseline}/mase"]
         assert told == pytest.approx(found.baselines[baseline]["mase"])
     folder = Path(tracking.download_artifacts(found.run_id, "", str(tmp_path)))

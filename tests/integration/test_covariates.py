@@ -26,7 +26,7 @@ from training.pipeline import train
 from training.request import TrainRequest, TrainResult
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-QUICK = {"fit.steps": 150, "fit.batch": 64, "network.width": 16, "backtest.baseline_series": 2}
+QUICK = {"fit.steps": 150, "fit.batch": 64, "network.width": 16, "backtest.baseline_series": 0}
 DECLARED = CovariateSettings(static=("region",), past=("visits",), future=("promotion", "weather"))
 HORIZON, LENGTH, SHOPS = 7, 300, 6
 

@@ -25,7 +25,7 @@ from training.pipeline import train
 from training.request import TrainRequest, TrainResult
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-QUICK = {"fit.steps": 300, "fit.batch": 64, "network.width": 16, "backtest.baseline_series": 2}
+QUICK = {"fit.steps": 300, "fit.batch": 64, "network.width": 16, "backtest.baseline_series": 0}
 DECLARED = CovariateSettings(targets=("load", "price"), past=("load",), future=("holiday",))
 HORIZON, LENGTH, PLANTS = 6, 240, 5
 

@@ -22,13 +22,13 @@ from training.progress import Progress
 from training.request import Silent, TrainResult
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-QUICK = {"fit.steps": 40, "fit.batch": 64, "network.width": 16, "backtest.baseline_series": 12}
+QUICK = {"fit.steps": 40, "fit.batch": 64, "network.width": 16, "backtest.baseline_series": 0}
 request = partial(weather_request, QUICK)
 
 
 @pytest.fixture(scope="module")
 def first(settings: StoreSettings) -> TrainResult:
-    return train(request(), settings)
+    return train(request(changes={**QUICK, "backtest.baseline_series": 12}), settings)
 
 
 def test_the_first_version_becomes_champion_and_says_why(first: TrainResult, tracking: MlflowClient) -> None:

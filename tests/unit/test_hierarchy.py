@@ -72,7 +72,7 @@ def test_what_adds_up_already_stays(seed: int, how: Reconciliation) -> None:
     a, b, c = leaves
     mean = np.stack([b, a + b + c, c * 7, a, a + b, c, c])
     found = reconcile(forecast(mean), SUMS, how, PLAIN)
-    np.testing.assert_allclose(found.mean, mean.astype(np.float32), rtol=1e-3)
+    np.testing.assert_allclose(found.mean, mean.astype(np.float32), atol=1e-5 * mean.max())  # the solver is iterative
 
 
 def test_positive_forecasts_stay_positive() -> None:

@@ -36,7 +36,16 @@ def loaded_by(program: str, depth: int = 1) -> set[str]:
 
 def test_the_service_loads_neither_lightning_nor_training() -> None:
     loaded = loaded_by(_SERVICE)
-    training = {"lightning", "pytorch_lightning", "lightning_fabric", "training", "statsforecast", "matplotlib"}
+    training = {
+        "polars",
+        "scipy",
+        "lightning",
+        "pytorch_lightning",
+        "lightning_fabric",
+        "training",
+        "statsforecast",
+        "matplotlib",
+    }
     assert not loaded & training
     assert {"service", "forecaster", "mlflow"} <= loaded
 
@@ -48,7 +57,6 @@ def test_a_mistake_is_told_before_libraries_are_loaded_that_take_seconds() -> No
 
 
 def test_what_fits_loads_no_library_of_signals_and_leaves_it_to_others_whole() -> None:
-    program = "import training.fit"
-    assert "pytorch_lightning" in loaded_by(program)
-    assert "scipy.signal" not in loaded_by(program, depth=2)
-    assert "scipy" in loaded_by(f"{program}\nimport scipy.signal\nassert scipy.signal.windows.hamming(3).sum() > 1")
+    afterwards = "import scipy.signal\nassert scipy.signal.windows.hamming(3).sum() > 1"
+    loaded = loaded_by(f"import training.fit, sys\nassert 'scipy.signal' not in sys.modules\n{afterwards}", depth=2)
+    assert {"pytorch_lightning", "scipy.signal"} <= loaded

@@ -1,0 +1,32 @@
+"""MLflow's client, loaded without what it would load for nothing.
+
+Where polars and scipy are installed MLflow loads them for data sets and examples of these kinds, of which there are
+none here: some 45 MB in the API process, and a second of its start.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def _without(*names: str) -> Iterator[None]:
+    """As if these modules were not installed, unless they are loaded already."""
+    absent = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: importing it raises ImportError
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
+
+
+with _without("polars", "scipy"):
+    from mlflow import MlflowClient
+    from mlflow.artifacts import download_artifacts
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.exceptions import MlflowException
+
+__all__ = ["MlflowClient", "MlflowException", "ModelVersion", "download_artifacts"]
