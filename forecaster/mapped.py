@@ -19,7 +19,7 @@ import numpy.typing as npt
 from forecaster.errors import InputError
 
 LARGE = 1 << 28  # bytes: below, a file is not worth its writing
-PART = 1 << 22  # values that are walked over at once
+PART = 1 << 20  # values that are walked over at once
 
 
 def flat_array(shape: int | tuple[int, ...], dtype: npt.DTypeLike, fill: float) -> npt.NDArray[Any]:

@@ -177,8 +177,8 @@ def _observed_before(values: FloatArray, places: IntArray) -> IntArray:
     """[P] how many values before each place are observed."""
     before, total = np.zeros(len(places), np.int64), 0
     for part in parts(len(values)):
-        running = np.cumsum(np.append(0, ~np.isnan(values[part])))
+        running = np.cumsum(~np.isnan(values[part]), dtype=np.int32)
         here = (places > part.start) & (places <= part.stop)
-        before[here] = total + running[places[here] - part.start]
-        total += running[-1]
+        before[here] = total + running[places[here] - part.start - 1]
+        total += int(running[-1])
     return before
