@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from forecaster.backtest import has_seen_after
 from forecaster.errors import InputError
-from forecaster.forecast import check_levels, interpolate, level_probabilities
+from forecaster.forecast import check_finite, check_levels, interpolate, level_probabilities
+from forecaster.frequency import IntArray
 from forecaster.panel import FloatArray, Panel
 from forecaster.predictor import Predictor
 
@@ -21,7 +22,10 @@ _SHORTEST_HISTORY = 2  # steps before the first point
 
 @dataclass(frozen=True)
 class Judged:
-    """The last points of one series. timestamps, median, low, high, anomaly: [P]; an unobserved point is none"""
+    """The last points of one series. timestamps, median, low, high, anomaly: [P]
+
+    An unobserved point is none, and neither is one before which the context holds no value: its forecast is NaN.
+    """
 
     index: int
     timestamps: npt.NDArray[np.generic]
@@ -33,7 +37,12 @@ class Judged:
 
 def windows_of(panel: Panel, last: int, step: int) -> int:
     """How many forecasts `judge` makes."""
-    return int((-(-np.minimum(last, np.maximum(panel.lengths - _SHORTEST_HISTORY, 0)) // step)).sum())
+    return int((-(-_points(panel, last) // step)).sum())
+
+
+def _points(panel: Panel, last: int) -> IntArray:
+    """[N]"""
+    return np.minimum(last, np.maximum(panel.lengths - _SHORTEST_HISTORY, 0))
 
 
 def judge(predictor: Predictor, panel: Panel, *, level: float, last: int, step: int) -> list[Judged]:
@@ -47,31 +56,29 @@ def judge(predictor: Predictor, panel: Panel, *, level: float, last: int, step: 
         mend = f"give 1 to {predictor.info.horizon}, the steps that the model was trained for"
         raise InputError(f"{step} is out of range", field="step", mend=mend)
     panel.require_observations()
-    points = np.minimum(last, np.maximum(panel.lengths - _SHORTEST_HISTORY, 0))
+    points = _points(panel, last)
     windows = -(-points // step)
     series = np.repeat(np.arange(panel.n_series), windows)
     within = np.arange(windows.sum()) - np.repeat(np.cumsum(windows) - windows, windows)
     origin = (panel.offsets[1:] - points)[series] + within * step
     grid = predictor.quantiles_at(panel, series, origin, step)
+    known = panel.observed_between(np.maximum(panel.offsets[series], origin - predictor.info.context), origin) > 0
     settings = predictor.info.settings
     limits = interpolate(grid, settings.quantiles, level_probabilities(level), positive=settings.transform == "log")
     if settings.floor is not None:
         limits = np.maximum(limits, settings.floor)
-    median = grid[:, :, settings.quantiles.index(0.5)]
+    found = np.concatenate([grid[:, :, settings.quantiles.index(0.5), None], limits], axis=2)
+    check_finite(panel, found[known], series[known])
+    found[~known] = np.nan
+    last_of_series = np.cumsum(windows)[:-1]
     return [
-        _of_series(panel, index, int(points[index]), *(part[series == index] for part in (median, limits)))
-        for index in range(panel.n_series)
+        _of_series(panel, index, int(points[index]), part) for index, part in enumerate(np.split(found, last_of_series))
     ]
 
 
-def _of_series(panel: Panel, index: int, points: int, median: FloatArray, limits: FloatArray) -> Judged:
-    """median: [W, S]; limits: [W, S, 2]"""
-    median, limits = median.reshape(-1)[:points], limits.reshape(-1, 2)[:points]
-    if not np.isfinite(limits).all():
-        mend = "divide the values by a constant"
-        problem = "the forecast is beyond what a 32-bit number holds"
-        raise InputError(problem, series=panel.ids[index], field=panel.column(index), mend=mend)
-    low, high = limits.T
+def _of_series(panel: Panel, index: int, points: int, found: FloatArray) -> Judged:
+    """found: [W, S, 3] median, low and high"""
+    median, low, high = found.reshape(-1, 3)[:points].T
     truth = panel.series(index)[len(panel.series(index)) - points :]
     with np.errstate(invalid="ignore"):
         outside = (truth < low) | (truth > high)

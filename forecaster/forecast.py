@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from forecaster.errors import InputError
-from forecaster.panel import FloatArray
+from forecaster.frequency import IntArray
+from forecaster.panel import FloatArray, Panel
 from forecaster.transforms import LARGEST_LOG
 
 Array = npt.NDArray[Any]
@@ -96,6 +97,23 @@ def level_probabilities(level: float) -> tuple[float, float]:
     """The two probabilities that bound a central interval of `level` percent; rounded, so that they compare equal."""
     tail = round((100 - level) / 200, 10)
     return tail, round(1 - tail, 10)
+
+
+def check_finite(panel: Panel, found: FloatArray, series: IntArray | None = None) -> None:
+    """Raise InputError naming the first series whose forecast is beyond 32-bit numbers.
+
+    found: [W, ...] forecasts; series: [W] index into the panel, where they are not of all its series in turn
+    """
+    bad = ~np.isfinite(found).reshape(len(found), -1).all(1)
+    if bad.any():
+        row = int(np.argmax(bad))
+        index = row if series is None else int(series[row])
+        raise InputError(
+            "the forecast is beyond what a 32-bit number holds",
+            series=panel.ids[index],
+            field=panel.column(index),
+            mend="divide the values by a constant",
+        )
 
 
 def check_levels(levels: Sequence[float], quantiles: Sequence[float]) -> None:

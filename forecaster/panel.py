@@ -135,8 +135,12 @@ class Panel:
         """[N] observed values of each series, or of its `last` steps only."""
         begin, end = self.offsets[:-1], self.offsets[1:]
         first = begin if last is None else np.maximum(begin, end - last)
-        before = _observed_before(self.values, np.concatenate([first, end]))
-        return before[self.n_series :] - before[: self.n_series]
+        return self.observed_between(first, end)
+
+    def observed_between(self, begin: IntArray, end: IntArray) -> IntArray:
+        """[P] observed values from each of `begin` to before its `end`, places in the flat array."""
+        before = _observed_before(self.values, np.concatenate([begin, end]))
+        return before[len(begin) :] - before[: len(begin)]
 
     def require_observations(self) -> None:
         """Raise unless every series has at least one observed value."""

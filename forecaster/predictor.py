@@ -15,7 +15,14 @@ from pydantic import BaseModel, ConfigDict
 from forecaster.covariate_windows import PanelWindows
 from forecaster.covariates import missing_notes, require_future
 from forecaster.errors import InputError
-from forecaster.forecast import Forecast, check_levels, interpolate, level_probabilities, mean_of_quantiles
+from forecaster.forecast import (
+    Forecast,
+    check_finite,
+    check_levels,
+    interpolate,
+    level_probabilities,
+    mean_of_quantiles,
+)
 from forecaster.frequency import Frequency, IntArray
 from forecaster.graph import Graph
 from forecaster.network import ForecastNetwork
@@ -94,13 +101,13 @@ class Predictor:
         steps = self._check(panel, horizon, levels, quantiles)
         ds = self._future(panel, steps)
         grid = self.quantiles_at(panel, np.arange(panel.n_series), panel.offsets[1:], steps)
-        self._check_finite(panel, grid)
+        check_finite(panel, grid)
         wanted = list(dict.fromkeys([p for level in levels for p in level_probabilities(level)] + list(quantiles)))
         known = self.info.quantiles
         found = interpolate(grid, known, wanted, positive=self.info.settings.transform == "log")
         if self.info.settings.floor is not None:
             found = np.maximum(found, self.info.settings.floor)
-        self._check_finite(panel, found)
+        check_finite(panel, found)
         return Forecast(
             ids=panel.ids,
             targets=panel.targets,
@@ -152,7 +159,7 @@ class Predictor:
         for rows, context in self._contexts(panel, series, panel.offsets[1:], steps, chunk):
             drawn = roll_paths(self.network, context, steps, paths, seed)
             found[rows] = drawn[: len(found[rows])].cpu().numpy()
-        self._check_finite(panel, found)
+        check_finite(panel, found)
         return found
 
     def contexts(self, panel: Panel) -> Iterator[Context]:
@@ -208,18 +215,6 @@ class Predictor:
             mend = "give earlier timestamps or a shorter horizon"
             raise InputError("the forecast goes beyond the year 9999", series=panel.ids[late], field="ds", mend=mend)
         return ds
-
-    @staticmethod
-    def _check_finite(panel: Panel, grid: FloatArray) -> None:
-        bad = ~np.isfinite(grid).all((1, 2))
-        if bad.any():
-            index = int(np.flatnonzero(bad)[0])
-            raise InputError(
-                "the forecast is beyond what a 32-bit number holds",
-                series=panel.ids[index],
-                field=panel.column(index),
-                mend="divide the values by a constant",
-            )
 
     def _warnings(self, panel: Panel, steps: int) -> list[list[str]]:
         general = list(panel.notes)

@@ -20,7 +20,7 @@ from forecaster.reading import read_panel
 from forecaster.settings import COLUMNS, ModelSettings
 from service.errors import PlacedInputError
 from service.question import Answer, Question
-from service.schemas import ForecastParameters
+from service.schemas.forecasts import ForecastParameters
 
 ARROW, PARQUET, CSV = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet", "text/csv"
 MOST_ROWS = 20_000_000  # a small compressed body may hold far more than memory does

@@ -19,7 +19,7 @@ from forecaster.panel import Panel
 from forecaster.reading import read_panel
 from forecaster.settings import CovariateSettings, ModelSettings
 from service.errors import PlacedInputError
-from service.schemas import SeriesIn
+from service.schemas.forecasts import SeriesIn
 
 ROLES = ("static", "past", "future")
 

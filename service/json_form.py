@@ -25,7 +25,8 @@ from service.errors import InvalidJson, InvalidRequest, PlacedInputError, pointe
 from service.json_covariates import unused, with_covariates
 from service.json_targets import check_targets
 from service.question import Answer, Histories, Question
-from service.schemas import MOST_SERIES, ForecastRequest, SeriesIn, SeriesRequest
+from service.schemas.fields import MOST_SERIES
+from service.schemas.forecasts import ForecastRequest, SeriesIn, SeriesRequest
 
 MEDIA_TYPE = "application/json"
 Request = TypeVar("Request", bound=SeriesRequest)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from forecaster.errors import InputError
 from service.errors import PlacedInputError
-from service.schemas import SeriesIn
+from service.schemas.forecasts import SeriesIn
 
 
 def check_targets(series: Sequence[SeriesIn], wanted: Sequence[str]) -> None:

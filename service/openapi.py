@@ -9,16 +9,9 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from service.columnar import ARROW, CSV, PARQUET
-from service.schemas import (
-    AnomalyRequest,
-    AnomalyResponse,
-    BacktestRequest,
-    BacktestResponse,
-    ExplainResponse,
-    ForecastRequest,
-    ForecastResponse,
-    Problem,
-)
+from service.schemas.evaluation import AnomalyRequest, AnomalyResponse, BacktestRequest, BacktestResponse
+from service.schemas.forecasts import ExplainResponse, ForecastRequest, ForecastResponse
+from service.schemas.problems import Problem
 
 _REFERENCE = "#/components/schemas/{model}"
 _BINARY = {"schema": {"type": "string", "format": "binary"}}

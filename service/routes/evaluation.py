@@ -20,7 +20,7 @@ from service.errors import UnsupportedMedia
 from service.media import content_type
 from service.openapi import ANOMALIES, BACKTEST
 from service.question import Histories, check_freq
-from service.schemas import AnomalyRequest, BacktestRequest
+from service.schemas.evaluation import AnomalyRequest, BacktestRequest
 from service.state import Needs, Parts
 
 router = APIRouter(tags=["evaluation"])
@@ -91,6 +91,10 @@ def _anomalies(asked: AnomalyRequest, given: Histories, model: ServedModel, part
     warnings = _notes(given, model)
     if has_seen_some(predictor, panel, last):
         warnings.append("the model was trained on some of these points: it may find them more usual than they were")
+    unknown = sum(int(np.isnan(one.median).sum()) for one in found)
+    if unknown:
+        context = predictor.info.context
+        warnings.append(f"points not judged, for none of the {context} steps before them is observed: {unknown}")
     series = [_judged(panel, one) for one in found]
     return _answer(model, {"level": asked.level, "series": series, "warnings": warnings}, panel.zone)
 

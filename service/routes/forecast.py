@@ -13,7 +13,7 @@ from service.errors import InvalidRequest, UnsupportedMedia, pointer
 from service.media import best_of, content_type
 from service.openapi import FORECAST
 from service.question import Answer, Question, answer
-from service.schemas import ForecastParameters
+from service.schemas.forecasts import ForecastParameters
 from service.state import Needs, Parts
 
 router = APIRouter(tags=["forecasts"])

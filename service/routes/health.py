@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from service.errors import RETRY_SECONDS
 from service.follower import Follower, RegistryView
-from service.schemas import Ready, ReadyModel, RegistryOut, Wanted
+from service.schemas.registry import Ready, ReadyModel, RegistryOut, Wanted
 from service.state import Needs
 
 router = APIRouter(prefix="/healthz", tags=["operations"])

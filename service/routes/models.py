@@ -12,7 +12,7 @@ from service.engines import ServedModel
 from service.media import JSON_BODY
 from service.registry import RegisteredModel
 from service.routes.health import registry_state, wanted
-from service.schemas import (
+from service.schemas.registry import (
     ModelDetailOut,
     ModelsOut,
     PromoteOut,

@@ -68,6 +68,18 @@ def test_a_point_that_hardly_any_forecast_expected_is_an_anomaly(client: httpx.C
     np.testing.assert_array_equal(first["anomaly"], expected.anomaly)
 
 
+def test_a_point_that_follows_nothing_observed_is_not_judged(client: httpx.Client, toy: Predictor) -> None:
+    context = toy.info.context
+    given = series(1)
+    given[0]["values"] = [5.0] + [None] * context + history()[:24]
+    answer = ask(client, "/v1/anomalies", series=given, last=24)
+    (one,) = answer["series"]
+    assert one["median"][0] is one["lo"][0] is one["hi"][0] is None
+    assert one["anomaly"][0] is False
+    assert None not in one["median"][1:]
+    assert f"points not judged, for none of the {context} steps before them is observed: 1" in answer["warnings"]
+
+
 def test_how_much_is_judged_can_be_said(client: httpx.Client) -> None:
     given = series(1)
     wide = ask(client, "/v1/anomalies", series=given, last=50, step=24, level=50)["series"][0]
