@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import httpx
 import mlflow
 import pytest
 from mlflow import MlflowClient
 
+from forecaster.artifact import load_artifact
 from forecaster.data import bundled
+from forecaster.predictor import Predictor
+from forecaster.store.registry import Reference, download, resolve
 from forecaster.store.settings import StoreSettings
-from training.request import TrainRequest
+from tests.fixtures_service import keep_copy, running, service_settings
+from training.request import TrainRequest, TrainResult
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +32,22 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreSettings
 @pytest.fixture(scope="module")
 def tracking(settings: StoreSettings) -> MlflowClient:
     return MlflowClient(settings.tracking_uri)
+
+
+@pytest.fixture(scope="module")
+def trained(first: TrainResult, tracking: MlflowClient, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    """The champion of the model that the module's own fixture `first` has trained."""
+    champion = resolve(tracking, Reference.parse(first.model))
+    return load_artifact(download(champion, tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture(scope="module")
+def serving(trained: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A service that serves it from a local copy."""
+    home = tmp_path_factory.mktemp("service")
+    keep_copy(home, trained)
+    with running(service_settings(home)) as client:
+        yield client
 
 
 def weather_request(quick: dict[str, object], name: str = "weather", **changes: object) -> TrainRequest:

@@ -125,9 +125,8 @@ def cross_calibrated(predictor: Predictor, windows: BacktestWindows) -> FloatArr
     The predictor's network must not be calibrated.
     """
     half = np.unique(windows.panel.owners[windows.series], return_inverse=True)[1] % 2 == 0
-    if (
-        half.all()
-    ):  # a single series, whatever its targets: two halves of its origins would overlap, so it is judged uncalibrated
+    if half.all():
+        # A single series, whatever its targets: halves of its origins would overlap, so it is judged uncalibrated.
         return forecast_windows(predictor, windows)
     quantiles = np.empty((len(half), windows.horizon, len(predictor.info.quantiles)), np.float32)
     network = predictor.network

@@ -123,10 +123,11 @@ def processes_for(models: Sequence[ModelFit], panel: Panel) -> int:
     """
     if training_device().type == "cuda":
         return 1
-    fits, settings = sum(len(model.plan.model.members) for model in models), models[0].plan.fit
-    if settings.processes:
-        return min(settings.processes, fits)
-    if panel.values.nbytes > _LARGE_PANEL or fits * settings.steps * settings.batch < _SHORT_FITS:
+    sizes = [model.plan.fit.steps * model.plan.fit.batch for model in models for _ in model.plan.model.members]
+    fits, asked = len(sizes), models[0].plan.fit.processes
+    if asked:
+        return min(asked, fits)
+    if panel.values.nbytes > _LARGE_PANEL or sum(sizes) < _SHORT_FITS:
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, fits)

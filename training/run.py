@@ -23,7 +23,8 @@ from forecaster.store.settings import StoreSettings
 from training import champion, publishing
 from training.evaluation import Evaluation, evaluate_training, training_backtest
 from training.fit import FitResult
-from training.members import Fitter, ModelFit, processes_for
+from training.lengths import candidates, fit_best
+from training.members import Fitter, processes_for
 from training.memory import give_back
 from training.planning import Prepared, plan_training
 from training.profile import Profile
@@ -78,13 +79,14 @@ def run_training(
             warnings=list(panel.notes),
             findings=told.findings,
             preset=plan.preset,
-            settings=plan.model_dump(mode="json"),
+            settings=made.plan.model_dump(mode="json"),
         )
 
 
 @dataclass(frozen=True)
 class _Made:
     directory: Path
+    plan: TrainingSettings
     evaluation: Evaluation
     fitted: FitResult
 
@@ -109,23 +111,23 @@ class _Task:
 
 
 def _make(task: _Task) -> _Made:
-    """Both fits, the backtest between them, and the checked model directory."""
+    """The fits, the backtest between them, and the checked model directory."""
     windows = training_backtest(task.panel, task.plan)  # fails here, before a fit, when the series are too short
     plan = task.plan.backtest
     held_out = held_out_steps(plan.windows, plan.step, task.plan.model.horizon)
     info = _begin(task, held_out)
-    first = ModelFit("backtest fit", task.plan, held_out, task.start.unseen(windows))
-    last = ModelFit("final fit", task.plan, 0, task.start.final)
-    processes = processes_for([first, last], task.panel)
-    task.reporter.plan(2 * len(task.plan.model.members), processes)
+    tried = candidates(task.plan, held_out, windows, task.start)
+    fits = [fit for candidate in tried for fit in (candidate.judged, candidate.final)]
+    processes = processes_for(fits, task.panel)
+    task.reporter.plan(len(fits) * len(task.plan.model.members), processes)
     fitter = Fitter(task.panel, task.work, task.reporter, task.tell, processes)
-    fitter.fit_ahead([first, last])
-    judged, _ = fitter.fit(first)
+    fitter.fit_ahead(fits)
+    best, judged = fit_best(tried, fitter, windows, info)
     task.reporter.stage("backtest")
-    evaluation = evaluate_training(Predictor(judged, info), windows, task.plan)
+    evaluation = evaluate_training(Predictor(judged, info), windows, best.plan)
     publishing.log_evaluation(task.run, evaluation)
     give_back()
-    final, fitted = fitter.fit(last)
+    final, fitted = fitter.fit(best.final)
     for network in (judged, final):
         evaluation.calibrate(network)
     task.reporter.stage("saving")
@@ -133,7 +135,7 @@ def _make(task: _Task) -> _Made:
     save_artifact(directory, Predictor(final, info), judged.state_dict())
     load_artifact(directory)  # what cannot be loaded is never published
     give_back()
-    return _Made(directory, evaluation, fitted)
+    return _Made(directory, best.plan, evaluation, fitted)
 
 
 def _begin(task: _Task, held_out: int) -> ModelInfo:
@@ -152,8 +154,9 @@ def _begin(task: _Task, held_out: int) -> ModelInfo:
 def _publish(task: _Task, made: _Made) -> tuple[int, champion.Verdict]:
     """Pictures and tables, the verdict, and the registered version."""
     run, request, evaluation = task.run, task.request, made.evaluation
-    publishing.log_artifacts(run, task.plan, evaluation)
-    run.metrics({"windows_per_second": made.fitted.windows_per_second, "fit_seconds": made.fitted.seconds})
+    publishing.log_artifacts(run, made.plan, evaluation)
+    fitted = {"windows_per_second": made.fitted.windows_per_second, "fit_seconds": made.fitted.seconds}
+    run.metrics({**fitted, "fit_steps": made.plan.fit.steps})
     score = evaluation.scores.metrics[champion.MEASURE]
     verdict = champion.judge(run.client, request.name, run.run_id, score, evaluation.windows, request.promote)
     version = publishing.register(run, request, made.directory, task.panel, task.plan.model)

@@ -30,7 +30,7 @@ _CHUNK = 1 << 20
 _BODY = {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in _FORMATS}, "required": True}
 
 
-@router.put("/{name}", status_code=201, openapi_extra={"requestBody": _BODY}, summary="Upload a table unique_id, ds, y")
+@router.put("/{name}", status_code=201, openapi_extra={"requestBody": _BODY}, summary="Upload a table in long format")
 async def put_dataset(
     request: Request,
     response: Response,

@@ -1,13 +1,21 @@
 """Quick forms of the benchmarks that train: they run, and what they write is whole. Peers are not here."""
 
+from __future__ import annotations
+
+import importlib
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from scoring import commands
+
+from tests.warm_command import WarmCommand
 
 pytestmark = pytest.mark.slow
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -16,6 +24,37 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(BENCHMARKS / script), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+
+
+@pytest.fixture(scope="module")
+def warm() -> Iterator[WarmCommand]:
+    server = WarmCommand()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def measure(
+    warm: WarmCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Runs a benchmark in this process, the `forecaster` commands of which are warm ones; gives what it prints."""
+    cold = commands.run
+
+    def run_warm(command: list[str], environment: Mapping[str, str]) -> dict[str, Any]:
+        if command[1:3] != ["-m", "forecaster"]:
+            return cold(command, dict(environment))
+        done = warm.run(command[3:], tmp_path, environment)
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout))
+
+    monkeypatch.setattr(commands, "run", run_warm)
+
+    def call(name: str, *arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        assert importlib.import_module(name).main() == 0
+        return capsys.readouterr().out
+
+    return call
 
 
 def test_training_speed_is_measured_against_the_bare_loop(tmp_path: Path) -> None:
@@ -56,11 +95,11 @@ def write_m4(folder: Path) -> None:
         (folder / f"Hourly-{name}.csv").write_text("\n".join(lines) + "\n")
 
 
-def test_accuracy_is_measured_once_and_written_up(tmp_path: Path) -> None:
+def test_accuracy_is_measured_once_and_written_up(tmp_path: Path, measure: Callable[..., str]) -> None:
     write_m4(tmp_path)
     out, document = tmp_path / "accuracy-2026-01-01.json", tmp_path / "accuracy.md"
     arguments = [tmp_path, "--preset", "quick", "--peers", "statsforecast-theta", "--out", out, "--document", document]
-    told = run("accuracy.py", *arguments).stdout
+    told = measure("accuracy", *arguments)
     assert "model='quick'" in told
     found = {result["model"]: result for result in json.loads(out.read_text())["results"]}
     assert set(found) == {"quick", "statsforecast-theta"}
@@ -70,33 +109,50 @@ def test_accuracy_is_measured_once_and_written_up(tmp_path: Path) -> None:
     assert found["statsforecast-theta"]["wql"] > 0
     assert "| statsforecast-theta | 1 |" in document.read_text()
     before = out.read_bytes()
-    assert run("accuracy.py", *arguments).stdout == ""  # all is known: nothing is computed again
+    assert measure("accuracy", *arguments) == ""  # all is known: nothing is computed again
     assert out.read_bytes() == before
 
 
-def test_what_covariates_are_worth_is_measured(tmp_path: Path) -> None:
+def test_what_covariates_are_worth_is_measured(tmp_path: Path, measure: Callable[..., str]) -> None:
     hours = pd.date_range("2012-01-01", periods=60 * 24 + 5, freq="h")
     shares = {"holiday": False, "workingday": True, "weather": "clear", "temp": 1.0, "atemp": 2.0, "hum": 3.0}
     wave = 50 + 20 * np.sin(2 * np.pi * np.arange(len(hours)) / 24) + np.random.default_rng(1).normal(size=len(hours))
     table = pd.DataFrame({"unique_id": "bikes", "ds": hours, "y": wave, **shares, "windspeed": wave})
     table.to_parquet(tmp_path / "bike_sharing.parquet")
     wanted = ("--variants", "weather, calendar", "--preset", "quick", "--json", tmp_path / "found.json")
-    printed = run("covariates.py", tmp_path, *wanted).stdout
+    printed = measure("covariates", tmp_path, *wanted)
     rows = json.loads((tmp_path / "found.json").read_text())["rows"]
     assert [row["variant"] for row in rows] == ["weather, calendar"]
     assert "| bikes | weather, calendar |" in printed
 
 
-def test_counts_are_forecast_beside_the_methods_that_are_made_for_them(tmp_path: Path) -> None:
+def test_counts_are_forecast_beside_the_methods_that_are_made_for_them(
+    tmp_path: Path, measure: Callable[..., str]
+) -> None:
     draw, days = np.random.default_rng(0), pd.date_range("2015-01-01", periods=200)
     sold = [pd.DataFrame({"unique_id": f"item-{i}", "ds": days, "y": draw.poisson(0.5, 200) * 1.0}) for i in range(6)]
     table = pd.concat(sold)
     for part, rows in (("train", table["ds"] < days[-28]), ("test", table["ds"] >= days[-28])):
         table[rows].to_parquet(tmp_path / f"m5_{part}.parquet")
     wanted = ("--preset", "quick", "--series", 5, "--peers", "croston", "--json", tmp_path / "found.json")
-    printed = run("counts.py", tmp_path, *wanted).stdout
+    printed = measure("counts", tmp_path, *wanted)
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["series"] == 5
     assert [row["method"] for row in found["rows"]] == ["quick (negative_binomial)", "croston"]
     assert all(0 < row["sql"] < 5 and 0.5 < row["coverage-95"] <= 1 for row in found["rows"])
     assert "| croston |" in printed
+
+
+def test_sums_are_compared_before_and_after_they_add_up(tmp_path: Path, measure: Callable[..., str]) -> None:
+    draw, days = np.random.default_rng(0), pd.date_range("2015-01-01", periods=419)
+    sold = {f"store/dept:CA_{shop}/FOODS_1": draw.gamma(20, 1, 419) for shop in (1, 2)}
+    sold |= {f"store:CA_{shop}": sold[f"store/dept:CA_{shop}/FOODS_1"] for shop in (1, 2)}
+    sold["total:Total"] = sold["store:CA_1"] + sold["store:CA_2"]
+    table = pd.concat([pd.DataFrame({"unique_id": name, "ds": days, "y": y}) for name, y in sold.items()])
+    table.to_parquet(tmp_path / "m5_aggregates.parquet")
+    printed = measure("sums", tmp_path, "--preset", "quick", "--json", tmp_path / "found.json")
+    rows = json.loads((tmp_path / "found.json").read_text())["rows"]
+    assert [row["means"] for row in rows] == ["as forecast", "structural", "ols", "bottom-up"]
+    assert rows[0]["off"] > 1e-4
+    assert max(row["off"] for row in rows[1:]) < 1e-5
+    assert "| structural |" in printed

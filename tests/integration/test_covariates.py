@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +13,11 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from forecaster.artifact import load_artifact
 from forecaster.errors import InputError
 from forecaster.predictor import Predictor
 from forecaster.settings import CovariateSettings
 from forecaster.store.registry import Reference, download, resolve
 from forecaster.store.settings import StoreSettings
-from tests.fixtures_service import keep_copy, running, service_settings
 from training.pipeline import train
 from training.request import TrainRequest, TrainResult
 
@@ -60,20 +56,6 @@ def first(settings: StoreSettings) -> TrainResult:
     return train(request(), settings)
 
 
-@pytest.fixture(scope="module")
-def predictor(first: TrainResult, tracking: MlflowClient, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    folder = tmp_path_factory.mktemp("model")
-    return load_artifact(download(resolve(tracking, Reference.parse("sales")), folder))
-
-
-@pytest.fixture(scope="module")
-def client(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    home = tmp_path_factory.mktemp("service")
-    keep_copy(home, predictor)
-    with ExitStack() as stack:
-        yield stack.enter_context(running(service_settings(home)))
-
-
 def promoted(table: pd.DataFrame, share: float) -> pd.DataFrame:
     """The same with promotions on all days to come, or on none."""
     return table.assign(promotion=table["promotion"].where(table["y"].notna(), share))
@@ -84,8 +66,8 @@ def test_what_a_promotion_does_is_learnt(first: TrainResult) -> None:
     assert first.settings["model"]["covariates"]["calendar"] == ["weekday", "day"]
 
 
-def test_another_future_gives_another_forecast(predictor: Predictor) -> None:
-    none, all_days = (predictor.predict(predictor.read(promoted(TABLE, share))).median for share in (0.0, 1.0))
+def test_another_future_gives_another_forecast(trained: Predictor) -> None:
+    none, all_days = (trained.predict(trained.read(promoted(TABLE, share))).median for share in (0.0, 1.0))
     assert 1.6 < (all_days / none).mean() < 2.4
 
 
@@ -107,21 +89,21 @@ def as_series(table: pd.DataFrame) -> list[dict[str, Any]]:
     return series
 
 
-def test_every_way_to_ask_gives_the_same_forecast(predictor: Predictor, client: httpx.Client) -> None:
-    expected = predictor.predict(predictor.read(TABLE)).median
+def test_every_way_to_ask_gives_the_same_forecast(trained: Predictor, serving: httpx.Client) -> None:
+    expected = trained.predict(trained.read(TABLE)).median
     found = mlflow.pyfunc.load_model("models:/sales@champion").predict(TABLE, params={"horizon": HORIZON})
     np.testing.assert_allclose(found["median"], expected.ravel(), rtol=1e-4)
-    answer = client.post("/v1/forecast", json={"series": as_series(TABLE)})
+    answer = serving.post("/v1/forecast", json={"series": as_series(TABLE)})
     assert answer.status_code == 200, answer.text
     forecasts = answer.json()["forecasts"]
     np.testing.assert_allclose([one["median"] for one in forecasts], expected, rtol=1e-4)
     assert all(not one["warnings"] for one in forecasts)
     text = TABLE.to_csv(index=False)
-    answer = client.post("/v1/forecast", content=text, headers={"Content-Type": "text/csv"})
+    answer = serving.post("/v1/forecast", content=text, headers={"Content-Type": "text/csv"})
     np.testing.assert_allclose(pd.read_csv(io.StringIO(answer.text))["median"], expected.ravel(), rtol=1e-4)
 
 
-def test_a_series_may_be_dated_and_its_history_stand_under_past(client: httpx.Client) -> None:
+def test_a_series_may_be_dated_and_its_history_stand_under_past(serving: httpx.Client) -> None:
     plain = as_series(TABLE)[:2]
     dated = as_series(TABLE)[:2]
     for one in dated:
@@ -133,19 +115,19 @@ def test_a_series_may_be_dated_and_its_history_stand_under_past(client: httpx.Cl
         for column in ("promotion", "weather"):
             one["past"][column] = one["future"][column][:known][::-1]
             one["future"][column] = one["future"][column][known:]
-    first, second = (client.post("/v1/forecast", json={"series": given}).json() for given in (plain, dated))
+    first, second = (serving.post("/v1/forecast", json={"series": given}).json() for given in (plain, dated))
     assert second == first
 
 
-def test_a_history_that_is_not_known_is_missing_and_a_longer_horizon_goes_on(client: httpx.Client) -> None:
+def test_a_history_that_is_not_known_is_missing_and_a_longer_horizon_goes_on(serving: httpx.Client) -> None:
     (one,) = as_series(TABLE)[:1]
     one["future"] = {column: values[-HORIZON:] for column, values in one["future"].items()}
-    (told,) = client.post("/v1/forecast", json={"series": [one]}).json()["forecasts"]
+    (told,) = serving.post("/v1/forecast", json={"series": [one]}).json()["forecasts"]
     assert told["warnings"] == [
         f"covariate {column!r} is missing in the recent history" for column in ("promotion", "weather")
     ]
     one["future"] = {"promotion": [None, *[1] * 13], "weather": ["snow"] * 14}
-    answer = client.post("/v1/forecast", json={"series": [one], "horizon": 14, "level": [80]})
+    answer = serving.post("/v1/forecast", json={"series": [one], "horizon": 14, "level": [80]})
     (told,) = answer.json()["forecasts"]
     assert len(told["median"]) == 14
     assert any("'weather' has values that training had not ('snow')" in text for text in told["warnings"])
@@ -168,9 +150,9 @@ def test_a_history_that_is_not_known_is_missing_and_a_longer_horizon_goes_on(cli
     ids=str,
 )
 def test_what_is_wrong_is_named_with_its_place(
-    client: httpx.Client, change: dict[str, Any], pointer: str, told: str
+    serving: httpx.Client, change: dict[str, Any], pointer: str, told: str
 ) -> None:
-    answer = client.post("/v1/forecast", json={"series": [{**as_series(TABLE)[0], **change}]})
+    answer = serving.post("/v1/forecast", json={"series": [{**as_series(TABLE)[0], **change}]})
     assert answer.status_code == 422, answer.text
     (error,) = answer.json()["errors"]
     assert error["pointer"].endswith(pointer)
@@ -178,8 +160,8 @@ def test_what_is_wrong_is_named_with_its_place(
     assert error["series"] == "shop-0"
 
 
-def test_an_explanation_adds_up_and_tells_what_promotions_do(predictor: Predictor, client: httpx.Client) -> None:
-    answer = client.post("/v1/explain", json={"series": as_series(TABLE)[:2]})
+def test_an_explanation_adds_up_and_tells_what_promotions_do(trained: Predictor, serving: httpx.Client) -> None:
+    answer = serving.post("/v1/explain", json={"series": as_series(TABLE)[:2]})
     assert answer.status_code == 200, answer.text
     for one, name in zip(answer.json()["explanations"], ("shop-0", "shop-1"), strict=True):
         promotion = TABLE[(TABLE["unique_id"] == name) & TABLE["y"].isna()]["promotion"].to_numpy()
@@ -189,25 +171,25 @@ def test_an_explanation_adds_up_and_tells_what_promotions_do(predictor: Predicto
         np.testing.assert_allclose(np.sum([one["base"], *one["parts"].values()], axis=0), one["median"], rtol=1e-3)
         assert len(one["timestamps"]) == HORIZON
     many = [{**as_series(TABLE)[0], "id": number} for number in range(21)]
-    assert client.post("/v1/explain", json={"series": many}).status_code == 422
-    assert client.post("/v1/explain", json={"series": many[:1], "horizon": 8}).status_code == 422
-    assert client.post("/v1/explain", content="x", headers={"Content-Type": "text/csv"}).status_code == 415
+    assert serving.post("/v1/explain", json={"series": many}).status_code == 422
+    assert serving.post("/v1/explain", json={"series": many[:1], "horizon": 8}).status_code == 422
+    assert serving.post("/v1/explain", content="x", headers={"Content-Type": "text/csv"}).status_code == 415
 
 
-def test_a_table_that_lacks_what_the_model_needs_is_refused(predictor: Predictor) -> None:
+def test_a_table_that_lacks_what_the_model_needs_is_refused(trained: Predictor) -> None:
     with pytest.raises(
         InputError, match=r"series 'shop-0', field 'promotion': there are 0 future rows of promotion, weather"
     ):
-        predictor.predict(predictor.read(TABLE[TABLE["y"].notna()]))
+        trained.predict(trained.read(TABLE[TABLE["y"].notna()]))
     with pytest.raises(InputError, match="'visits'"):
-        predictor.read(TABLE.drop(columns="visits"))
+        trained.read(TABLE.drop(columns="visits"))
 
 
-def test_what_a_model_does_not_use_changes_nothing_but_a_warning(client: httpx.Client) -> None:
+def test_what_a_model_does_not_use_changes_nothing_but_a_warning(serving: httpx.Client) -> None:
     one = as_series(TABLE)[0]
     more = {**one, "static": {**one["static"], "size": 3}}
     first, second = (
-        client.post("/v1/forecast", json={"series": [given]}).json()["forecasts"][0] for given in (one, more)
+        serving.post("/v1/forecast", json={"series": [given]}).json()["forecasts"][0] for given in (one, more)
     )
     assert second.pop("warnings") == ["'size' of static is not used by this model"]
     first.pop("warnings")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -14,13 +12,10 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from forecaster.artifact import load_artifact
 from forecaster.errors import InputError
 from forecaster.predictor import Predictor
 from forecaster.settings import CovariateSettings
-from forecaster.store.registry import Reference, download, resolve
 from forecaster.store.settings import StoreSettings
-from tests.fixtures_service import keep_copy, running, service_settings
 from training.pipeline import train
 from training.request import TrainRequest, TrainResult
 
@@ -62,20 +57,6 @@ def first(settings: StoreSettings) -> TrainResult:
     return train(request(), settings)
 
 
-@pytest.fixture(scope="module")
-def predictor(first: TrainResult, tracking: MlflowClient, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    folder = tmp_path_factory.mktemp("model")
-    return load_artifact(download(resolve(tracking, Reference.parse("plants")), folder))
-
-
-@pytest.fixture(scope="module")
-def client(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    home = tmp_path_factory.mktemp("service")
-    keep_copy(home, predictor)
-    with ExitStack() as stack:
-        yield stack.enter_context(running(service_settings(home)))
-
-
 def test_each_target_is_told_by_itself(first: TrainResult, tracking: MlflowClient) -> None:
     assert list(first.targets) == ["load", "price"]
     naive = min(measures["mase"] for measures in first.baselines.values())
@@ -84,20 +65,20 @@ def test_each_target_is_told_by_itself(first: TrainResult, tracking: MlflowClien
     assert logged["backtest/target/price/sql"] == pytest.approx(first.targets["price"]["sql"])
 
 
-def test_each_target_heeds_the_future_in_its_own_way(predictor: Predictor) -> None:
+def test_each_target_heeds_the_future_in_its_own_way(trained: Predictor) -> None:
     def median(holiday: float) -> np.ndarray:
         table = TABLE.assign(
             holiday=TABLE["holiday"].where(TABLE["ds"] < TABLE["ds"].max() - pd.Timedelta("5D"), holiday)
         )
-        return predictor.predict(predictor.read(table)).median
+        return trained.predict(trained.read(table)).median
 
     ratio = median(1.0) / median(0.0)
     assert (ratio[::2] < 0.75).all(), "holidays halve the load"
     assert (ratio[1::2] > 1.4).all(), "and double the price"
 
 
-def test_a_table_of_forecasts_says_which_target_each_is(predictor: Predictor) -> None:
-    found = predictor.predict(predictor.read(TABLE), levels=[80]).to_table()
+def test_a_table_of_forecasts_says_which_target_each_is(trained: Predictor) -> None:
+    found = trained.predict(trained.read(TABLE), levels=[80]).to_table()
     assert found.column_names[:4] == ["unique_id", "target", "ds", "mean"]
     assert found["target"].to_pylist()[: 2 * HORIZON] == ["load"] * HORIZON + ["price"] * HORIZON
     assert found["unique_id"].to_pylist()[: 2 * HORIZON] == ["plant-0"] * (2 * HORIZON)
@@ -115,20 +96,20 @@ def as_series(table: pd.DataFrame) -> list[dict[str, Any]]:
     return series
 
 
-def test_every_way_to_ask_gives_the_same_forecasts(predictor: Predictor, client: httpx.Client) -> None:
-    expected = predictor.predict(predictor.read(TABLE)).median
+def test_every_way_to_ask_gives_the_same_forecasts(trained: Predictor, serving: httpx.Client) -> None:
+    expected = trained.predict(trained.read(TABLE)).median
     found = mlflow.pyfunc.load_model("models:/plants@champion").predict(TABLE, params={"horizon": HORIZON})
     np.testing.assert_allclose(found["median"], expected.ravel(), rtol=1e-4)
-    answer = client.post("/v1/forecast", json={"series": as_series(TABLE)})
+    answer = serving.post("/v1/forecast", json={"series": as_series(TABLE)})
     assert answer.status_code == 200, answer.text
     forecasts = answer.json()["forecasts"]
     assert [(one["id"], one["target"]) for one in forecasts[:2]] == [("plant-0", "load"), ("plant-0", "price")]
     np.testing.assert_allclose([one["median"] for one in forecasts], expected, rtol=1e-4)
-    answer = client.post("/v1/forecast", content=TABLE.to_csv(index=False), headers={"Content-Type": "text/csv"})
+    answer = serving.post("/v1/forecast", content=TABLE.to_csv(index=False), headers={"Content-Type": "text/csv"})
     np.testing.assert_allclose(pd.read_csv(io.StringIO(answer.text))["median"], expected.ravel(), rtol=1e-4)
 
 
-def test_dated_values_in_any_order_are_the_same(client: httpx.Client) -> None:
+def test_dated_values_in_any_order_are_the_same(serving: httpx.Client) -> None:
     plain, dated = as_series(TABLE)[:2], as_series(TABLE)[:2]
     for one in dated:
         one["timestamps"] = pd.date_range(one.pop("start"), periods=LENGTH).astype(str).tolist()[::-1]
@@ -136,12 +117,12 @@ def test_dated_values_in_any_order_are_the_same(client: httpx.Client) -> None:
         holiday = one["future"]["holiday"]
         one["past"] = {"holiday": holiday[:LENGTH][::-1]}
         one["future"] = {"holiday": holiday[LENGTH:]}
-    first, second = (client.post("/v1/forecast", json={"series": given}).json() for given in (plain, dated))
+    first, second = (serving.post("/v1/forecast", json={"series": given}).json() for given in (plain, dated))
     assert second == first
 
 
-def test_an_explanation_is_of_each_target(client: httpx.Client) -> None:
-    answer = client.post("/v1/explain", json={"series": as_series(TABLE)[:1]})
+def test_an_explanation_is_of_each_target(serving: httpx.Client) -> None:
+    answer = serving.post("/v1/explain", json={"series": as_series(TABLE)[:1]})
     assert answer.status_code == 200, answer.text
     load, price = answer.json()["explanations"]
     assert (load["target"], price["target"]) == ("load", "price")
@@ -170,10 +151,10 @@ def test_an_explanation_is_of_each_target(client: httpx.Client) -> None:
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(
-    client: httpx.Client, change: dict[str, Any], pointer: str, told: str
+    serving: httpx.Client, change: dict[str, Any], pointer: str, told: str
 ) -> None:
     series = {**as_series(TABLE)[0], **change}
-    answer = client.post("/v1/forecast", json={"series": [series]})
+    answer = serving.post("/v1/forecast", json={"series": [series]})
     assert answer.status_code == 422, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     (error,) = answer.json()["errors"]
@@ -182,9 +163,9 @@ def test_what_is_wrong_is_named_with_its_place(
     assert error["series"] == "plant-0"
 
 
-def test_a_table_without_a_target_is_refused(predictor: Predictor) -> None:
+def test_a_table_without_a_target_is_refused(trained: Predictor) -> None:
     with pytest.raises(InputError) as caught:
-        predictor.read(TABLE.drop(columns="price"))
+        trained.read(TABLE.drop(columns="price"))
     assert caught.value.field == "price"
     assert "unique_id, ds, load, price" in str(caught.value.mend)
 

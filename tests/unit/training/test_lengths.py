@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from forecaster.backtest import held_out_steps
+from forecaster.predictor import ModelInfo, Predictor
+from tests.fixtures_models import make_panel, model_settings
+from training.evaluation import score_training, training_backtest
+from training.lengths import candidates, fit_best
+from training.members import Fitter
+from training.request import Silent
+from training.settings import BacktestSettings, FitSettings, TrainingSettings
+from training.starting import Start
+
+PANEL = make_panel()
+
+
+class Listener(Silent):
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.told.append(text)
+
+
+@pytest.mark.parametrize("learning_rate", [4e-3, 0.5])
+def test_the_fit_that_forecasts_the_held_out_end_better_is_kept(learning_rate: float, tmp_path: Path) -> None:
+    fit = FitSettings(steps=60, batch=16, short_trial=0.1, learning_rate=learning_rate)
+    plan = TrainingSettings(model=model_settings(), fit=fit, backtest=BacktestSettings(windows=2, step=12))
+    windows, info = training_backtest(PANEL, plan), ModelInfo(name="x", settings=plan.model)
+    tried = candidates(plan, held_out_steps(2, 12, plan.model.horizon), windows, Start())
+    assert [candidate.plan.fit.steps for candidate in tried] == [6, 60]
+    listener = Listener()
+    fitter = Fitter(PANEL, tmp_path, listener, lambda *_: None)
+    best, network = fit_best(tried, fitter, windows, info)
+    errors = []
+    for candidate in tried:
+        other = fitter.fit(candidate.judged)[0]
+        errors.append(score_training(Predictor(other, info), windows)[1].metrics["sql"])
+        if candidate is best:
+            assert all(map(torch.equal, network.state_dict().values(), other.state_dict().values()))
+    assert best is tried[errors.index(min(errors))]
+    assert listener.told[-1].startswith(f"length of the fit: {best.plan.fit.steps} steps")
+
+
+def test_without_a_trial_there_is_one_length() -> None:
+    plan = TrainingSettings(model=model_settings())
+    (only,) = candidates(plan, 24, training_backtest(PANEL, plan), Start())
+    assert (only.judged.name, only.final.name) == ("backtest fit", "final fit")
