@@ -25,7 +25,7 @@ _MANY_SERIES = 250  # and of so many series late windows are enough: those of a 
 _PASSES = 15  # over the observed values in a fit, at most: small panels are soon learnt by heart
 _TARGET_PASSES = 720  # and as targets: windows of a long horizon overlap
 _FEWEST_STEPS = 100  # and as many again where there is a season to learn
-_SHORT_TRIAL, _OFTEN_SEEN, _LONG_FIT = 0.125, 3, 400  # share of a fit's steps; passes and steps from which it is tried
+_SHORTER, _OFTEN_SEEN, _LONG_FIT = (0.125, 0.35), 3, 400  # shares of a fit; passes and steps from which they are tried
 _SEASONLESS = -0.1  # skill of the seasonal naive method against the naive one below which nothing is made of a season
 _INTERMITTENT = 0.1  # share of zeros from which a distribution of counts forecasts them better than free quantiles
 _POSITIVE = 0.99  # share of values above zero from which percentages and logarithms mean something
@@ -81,7 +81,7 @@ def choose_settings(profile: Profile, freq: Frequency, horizon: int, preset: Pre
     tried = preset != "fast" and steps >= _LONG_FIT and steps * shape.batch > _OFTEN_SEEN * profile.observed
     fit = FitSettings(
         steps=steps,
-        short_trial=_SHORT_TRIAL if tried else 0.0,
+        shorter=_SHORTER if tried else (),
         batch=shape.batch,
         loss=loss,
         percentage_weight=0.5 if positive else 0.0,

@@ -1,10 +1,11 @@
-"""How long to fit: beside the full fit a short one, and the held-out end says which is kept.
+"""How long to fit: beside the full fit some shorter ones, and the held-out end says which is kept.
 
 A small panel is learnt by heart in a long fit, or not yet learnt in a short one; which of them, its size does not tell.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from training.members import Fitter, ModelFit
 from training.settings import TrainingSettings
 from training.starting import Start
 
+_ABOUT = 0.01  # worse than the best, and still as good: what was learnt by heart looks a little better than it is
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -28,13 +31,14 @@ class Candidate:
 
 
 def candidates(plan: TrainingSettings, held_out: int, windows: BacktestWindows, start: Start) -> list[Candidate]:
-    """The short one first, if there is one: it tells soonest how long the others will take."""
-    full = _candidate(plan, "", held_out, windows, start)
-    if not plan.fit.short_trial:
-        return [full]
-    steps = max(1, round(plan.fit.steps * plan.fit.short_trial))
-    fit = plan.fit.model_copy(update={"steps": steps, "short_trial": 0.0})
-    return [_candidate(plan.model_copy(update={"fit": fit}), "short ", held_out, windows, start), full]
+    """One for each length, the shortest first."""
+    shorter = sorted({max(1, round(plan.fit.steps * share)) for share in plan.fit.shorter} - {plan.fit.steps})
+    tried = [_candidate(_of_length(plan, steps), f"{steps}-step ", held_out, windows, start) for steps in shorter]
+    return [*tried, _candidate(_of_length(plan, plan.fit.steps), "", held_out, windows, start)]
+
+
+def _of_length(plan: TrainingSettings, steps: int) -> TrainingSettings:
+    return plan.model_copy(update={"fit": plan.fit.model_copy(update={"steps": steps, "shorter": ()})})
 
 
 def _candidate(plan: TrainingSettings, name: str, held_out: int, windows: BacktestWindows, start: Start) -> Candidate:
@@ -48,13 +52,14 @@ def _candidate(plan: TrainingSettings, name: str, held_out: int, windows: Backte
 def fit_best(
     tried: Sequence[Candidate], fitter: Fitter, windows: BacktestWindows, info: ModelInfo
 ) -> tuple[Candidate, ForecastNetwork]:
-    """The candidate with the lowest error on the windows, and its judged fit."""
+    """The shortest candidate whose error on the windows is about the lowest, and its judged fit."""
     if len(tried) == 1:
         return tried[0], fitter.fit(tried[0].judged)[0]
     networks = [fitter.fit(candidate.judged)[0] for candidate in tried]
-    errors = [score_training(Predictor(network, info), windows)[1].metrics[MEASURE] for network in networks]
-    best = errors.index(min(errors))
-    told = " and ".join(f"{c.plan.fit.steps:,} steps {error:.4f}" for c, error in zip(tried, errors, strict=True))
+    found = [score_training(Predictor(network, info), windows)[1].metrics[MEASURE] for network in networks]
+    errors = [error if math.isfinite(error) else math.inf for error in found]
+    best = next(number for number, error in enumerate(errors) if error <= min(errors) * (1 + _ABOUT))
+    told = ", ".join(f"{c.plan.fit.steps:,} steps {error:.4f}" for c, error in zip(tried, errors, strict=True))
     fitter.reporter.say(
         f"length of the fit: {tried[best].plan.fit.steps:,} steps ({MEASURE} on the held-out end: {told})"
     )

@@ -128,7 +128,7 @@ def plan_training(
                 mend="leave the season out, or start afresh",
             )
         rate = plan.fit.learning_rate * _WARM_RATE
-        calmer = plan.fit.model_copy(update={"learning_rate": rate, "short_trial": 0.0})
+        calmer = plan.fit.model_copy(update={"learning_rate": rate, "shorter": ()})
         plan = plan.model_copy(update={"model": model, "fit": calmer})
     read_by: dict[str, Any] = {"rows": request.rows}
     if model is None and panel.covariates is not None:
@@ -136,7 +136,7 @@ def plan_training(
     weights = dict.fromkeys(request.covariates.targets, 1.0)
     fit = plan.fit.model_copy(update={"target_weights": weights})
     plan = plan.model_copy(update={"model": plan.model.model_copy(update=read_by), "fit": fit})
-    asked = {"fit.short_trial": 0.0} if "fit.steps" in request.changes else {}  # who names a length wants that one
+    asked = {"fit.shorter": ()} if "fit.steps" in request.changes else {}  # who names a length wants that one
     changed = override(plan, {**asked, **request.changes})
     if changed.fit.target_weights.keys() != weights.keys():
         mend = f"give a weight to each of {', '.join(weights)}" if weights else "leave them out: y alone is forecast"

@@ -21,9 +21,9 @@ class FitSettings(Settings):
     steps: int = Field(default=800, ge=1)
     """Optimiser steps: a fixed budget, so that the learning rate's one cycle always completes."""
 
-    short_trial: float = Field(default=0.0, ge=0, lt=1)
-    """Share of these steps for a second, shorter fit: the one that forecasts the held-out end better is kept. 0: there
-    is one fit only."""
+    shorter: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    """Shares of these steps for shorter fits beside the full one: of all, the shortest that forecasts the held-out end
+    about as well as the best is kept."""
 
     batch: int = Field(default=256, ge=1)
     """Windows per step."""

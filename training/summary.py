@@ -45,7 +45,8 @@ def describe_settings(plan: TrainingSettings) -> str:
     scaled = f"{network.location}/{network.scale}"
     transform = "" if plan.model.transform == "identity" else f" of the {plan.model.transform}"
     origins = f"{plan.backtest.windows} origin{'s' if plan.backtest.windows > 1 else ''}"
-    trial = f" (or {plan.fit.short_trial:.3g} of them)" if plan.fit.short_trial else ""
+    shorter = ", ".join(f"{share:.3g}" for share in plan.fit.shorter)
+    trial = f" (or {shorter} of them)" if shorter else ""
     return (
         f"settings: {named}, width {network.width}, sees {read}, normalised by {scaled}{transform}; "
         f"{plan.fit.steps:,} optimiser steps{trial} of {plan.fit.batch:,} windows; backtest at {origins}"

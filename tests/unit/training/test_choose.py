@@ -178,7 +178,7 @@ def test_the_profile_tells_lengths_gaps_and_signs() -> None:
 
 
 def test_a_short_fit_is_tried_where_a_full_one_sees_all_values_often() -> None:
-    assert choose(observed=50_000).fit.short_trial > 0
-    assert choose(observed=1_000_000).fit.short_trial == 0
-    assert choose(observed=50_000, preset="fast").fit.short_trial == 0
-    assert choose(observed=3_000).fit.short_trial == 0, "what is short already is not shortened"
+    assert choose(observed=50_000).fit.shorter == (0.125, 0.35)
+    assert choose(observed=1_000_000).fit.shorter == ()
+    assert choose(observed=50_000, preset="fast").fit.shorter == ()
+    assert choose(observed=3_000).fit.shorter == (), "what is short already is not shortened"

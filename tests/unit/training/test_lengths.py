@@ -27,12 +27,12 @@ class Listener(Silent):
 
 
 @pytest.mark.parametrize("learning_rate", [4e-3, 0.5])
-def test_the_fit_that_forecasts_the_held_out_end_better_is_kept(learning_rate: float, tmp_path: Path) -> None:
-    fit = FitSettings(steps=60, batch=16, short_trial=0.1, learning_rate=learning_rate)
+def test_the_shortest_fit_that_forecasts_the_held_out_end_well_is_kept(learning_rate: float, tmp_path: Path) -> None:
+    fit = FitSettings(steps=60, batch=16, shorter=(0.5, 0.1), learning_rate=learning_rate)
     plan = TrainingSettings(model=model_settings(), fit=fit, backtest=BacktestSettings(windows=2, step=12))
     windows, info = training_backtest(PANEL, plan), ModelInfo(name="x", settings=plan.model)
     tried = candidates(plan, held_out_steps(2, 12, plan.model.horizon), windows, Start())
-    assert [candidate.plan.fit.steps for candidate in tried] == [6, 60]
+    assert [candidate.plan.fit.steps for candidate in tried] == [6, 30, 60]
     listener = Listener()
     fitter = Fitter(PANEL, tmp_path, listener, lambda *_: None)
     best, network = fit_best(tried, fitter, windows, info)
@@ -42,11 +42,12 @@ def test_the_fit_that_forecasts_the_held_out_end_better_is_kept(learning_rate: f
         errors.append(score_training(Predictor(other, info), windows)[1].metrics["sql"])
         if candidate is best:
             assert all(map(torch.equal, network.state_dict().values(), other.state_dict().values()))
-    assert best is tried[errors.index(min(errors))]
+    good = [candidate for candidate, error in zip(tried, errors, strict=True) if error <= 1.01 * min(errors)]
+    assert best is good[0]
     assert listener.told[-1].startswith(f"length of the fit: {best.plan.fit.steps} steps")
 
 
-def test_without_a_trial_there_is_one_length() -> None:
+def test_without_shorter_fits_there_is_one_length() -> None:
     plan = TrainingSettings(model=model_settings())
     (only,) = candidates(plan, 24, training_backtest(PANEL, plan), Start())
     assert (only.judged.name, only.final.name) == ("backtest fit", "final fit")
