@@ -12,7 +12,7 @@ from typing import Any
 
 from forecaster.errors import InputError
 from forecaster.frequency import Frequency
-from forecaster.settings import Cell, ModelSettings, NetworkSettings, Transform
+from forecaster.settings import Cell, ModelSettings, NetworkSettings, Scale, Transform
 from training.profile import Profile
 from training.settings import BacktestSettings, FitSettings, Loss, Preset, TrainingSettings
 
@@ -64,7 +64,8 @@ _NO_SEASON = _Shape(8, 128, (8, 16), 64, 1000, 256)
 _WIDEST_SEGMENT, _NARROWEST_SEGMENT = 48, 5
 _DAY_US = 86_400_000_000
 _FAST_SHARE, _LONGEST_FAST = 0.3, 400  # of a balanced fit's steps, and steps: about a minute on two cores
-_BEST_CELLS: tuple[Cell, ...] = ("gru", "lstm", "gru", "lstm", "gru")
+_LONGER = 1.5  # context of a member of the best preset
+_LONG_SEGMENT = 12
 
 
 def choose_settings(profile: Profile, freq: Frequency, horizon: int, preset: Preset, seed: int) -> TrainingSettings:
@@ -91,8 +92,7 @@ def choose_settings(profile: Profile, freq: Frequency, horizon: int, preset: Pre
         truncate=0.5 if freq.season > 1 and profile.shortest < network.context + horizon else 0.0,
         seed=seed,
     )
-    cells = {"fast": shape.cells[:1], "balanced": shape.cells, "best": _BEST_CELLS}[preset]
-    members = tuple(network.model_copy(update={"cell": cell}) for cell in cells)
+    members = _members(network, shape.cells, preset, freq, profile)
     transform: Transform = "log" if positive and shape.multiplicative else "identity"
     floor = 0.0 if profile.counts else None
     model = ModelSettings(freq=freq.name, season=freq.season, transform=transform, floor=floor, members=members)
@@ -157,6 +157,25 @@ def _network(shape: _Shape, freq: Frequency, horizon: int, profile: Profile, pre
         dropout=shape.dropout,
         scale="std" if seasonal and calm else "change",
     )
+
+
+def _members(
+    network: NetworkSettings, cells: tuple[Cell, ...], preset: Preset, freq: Frequency, profile: Profile
+) -> tuple[NetworkSettings, ...]:
+    """Those of the best preset read the window in different ways: their errors differ more than those of seeds do."""
+    if preset != "best":
+        return tuple(network.model_copy(update={"cell": cell}) for cell in cells[: 1 if preset == "fast" else None])
+    segment = network.segment
+    segment = segment // 2 if segment % 2 == 0 and segment >= _LONG_SEGMENT else 2 * segment
+    longer = min(int(_LONGER * network.context), profile.longest - 1)
+    rescaled: dict[Scale, Scale] = {"std": "change", "change": "std"} if freq.season > 1 else {}
+    others: list[dict[str, Any]] = [
+        {"cell": "lstm"},
+        {"segment": min(segment, network.context)},
+        {"context": max(network.context, longer)},
+        {"scale": rescaled.get(network.scale, network.scale)},
+    ]
+    return (network, *(network.model_copy(update=other) for other in others))
 
 
 def _backtest(profile: Profile, horizon: int) -> BacktestSettings:

@@ -148,6 +148,21 @@ def test_presets_differ_in_effort() -> None:
     assert len(best.model.members) > len(balanced.model.members)
 
 
+@pytest.mark.parametrize(
+    ("freq", "changes"),
+    [("h", {}), ("W", {}), ("YS", {}), ("D", {"smallest": 0.0, "share_whole": 1.0, "share_zero": 0.5})],
+)
+def test_members_of_the_best_preset_read_a_window_differently(freq: str, changes: dict[str, object]) -> None:
+    members = choose(freq, 6, "best", **changes).model.members
+    assert len(members) == 5
+    assert [member.cell for member in members] == ["gru", "lstm", "gru", "gru", "gru"]
+    assert len({member.segment for member in members}) == 2
+    assert len({member.context for member in members}) == 2
+    assert len({member.scale for member in members}) == (2 if freq in ("h", "W") else 1)
+    short = choose(freq, 6, "best", longest=8, **changes).model.members
+    assert all(member.segment <= member.context <= 7 for member in short)
+
+
 def test_single_settings_can_be_overridden() -> None:
     plan = override(choose(), {"fit.steps": 7, "network.cell": "lstm", "model.transform": "identity"})
     assert (plan.fit.steps, plan.model.members[0].cell, plan.model.transform) == (7, "lstm", "identity")

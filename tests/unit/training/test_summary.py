@@ -46,7 +46,7 @@ def test_a_frequency_without_a_season_has_none() -> None:
 
 @pytest.mark.parametrize(
     ("freq", "preset", "cells"),
-    [("h", "balanced", "gru,"), ("W", "balanced", "gru + lstm,"), ("h", "best", "3 gru + 2 lstm,")],
+    [("h", "balanced", "gru,"), ("W", "balanced", "gru + lstm,"), ("h", "best", "4 gru + lstm,")],
 )
 def test_the_settings_are_described_in_a_sentence(freq: str, preset: Preset, cells: str) -> None:
     plan = choose_settings(profile(observed=10**6), Frequency.parse(freq), 24, preset, 1)
