@@ -1,4 +1,4 @@
-"""What the API's description says of the one call whose body is read by hand."""
+"""What the API's description says of the calls whose bodies are read by hand."""
 
 from __future__ import annotations
 

@@ -147,25 +147,30 @@ def test_four_ways_to_ask_agree_for_one_series_and_for_four_hundred(stack: Stack
     stack.command("predict", stack.home / "many.parquet", "--model", "shops", "--level", 80, "--level", 95,
                   "--out", stack.home / "cli.parquet")  # fmt: skip
     by_cli = pd.read_parquet(stack.home / "cli.parquet")
-    for names in (["shop-7"], [f"shop-{i}" for i in range(400)]):
-        part = frame[frame.unique_id.isin(names)]
+    parts = [frame[frame.unique_id.isin(names)] for names in (["shop-7"], [f"shop-{i}" for i in range(400)])]
+    for part, by_pyfunc in zip(parts, ask_pyfunc(parts, stack), strict=True):
         answer = stack.client.post("/v1/forecast", json=request_of(part)).json()
         by_http = {entry["id"]: entry for entry in answer["forecasts"]}
-        expected = by_cli[by_cli.unique_id.isin(names)]
-        assert_agree(expected, part, by_http, stack)
+        assert_agree(by_cli[by_cli.unique_id.isin(part.unique_id)], by_pyfunc, by_http)
 
 
-def assert_agree(expected: pd.DataFrame, part: pd.DataFrame, by_http: dict[str, Any], stack: Stack) -> None:
+def ask_pyfunc(parts: list[pd.DataFrame], stack: Stack) -> list[pd.DataFrame]:
+    """Forecasts of each by a process that knows MLflow alone."""
     code = (
-        "import sys, mlflow, pandas as pd; frame = pd.read_parquet(sys.argv[1]);"
-        "model = mlflow.pyfunc.load_model('models:/shops@champion');"
-        "model.predict(frame, params={'level': [80.0, 95.0]}).to_parquet(sys.argv[2])"
+        "import sys, mlflow, pandas as pd\n"
+        "model = mlflow.pyfunc.load_model('models:/shops@champion')\n"
+        "for path in sys.argv[1:]:\n"
+        "    model.predict(pd.read_parquet(path), params={'level': [80.0, 95.0]}).to_parquet(path)"
     )
-    paths = [str(stack.home / name) for name in ("in.parquet", "pyfunc.parquet")]
-    part.to_parquet(paths[0])
+    paths = [str(stack.home / f"part-{number}.parquet") for number in range(len(parts))]
+    for part, path in zip(parts, paths, strict=True):
+        part.to_parquet(path)
     environment = {**stack.environment, "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{stack.mlflow_port}"}
     subprocess.run([sys.executable, "-c", code, *paths], env=environment, check=True, capture_output=True, timeout=120)
-    by_pyfunc = pd.read_parquet(paths[1])
+    return [pd.read_parquet(path) for path in paths]
+
+
+def assert_agree(expected: pd.DataFrame, by_pyfunc: pd.DataFrame, by_http: dict[str, Any]) -> None:
     for column in ("mean", "median", "lo-80", "hi-80", "lo-95", "hi-95"):
         np.testing.assert_allclose(by_pyfunc[column], expected[column], rtol=1e-4)
     for name, rows in expected.groupby("unique_id", sort=False):
@@ -234,7 +239,7 @@ def test_retraining_moves_the_champion_under_two_thousand_requests_and_none_fail
 
 
 def test_a_worker_killed_in_mid_training_is_replaced_and_the_job_ends_well(stack: Stack, first: dict[str, Any]) -> None:
-    job_id = stack.submit(settings={**QUICK, "fit.steps": 600}, promote="never")
+    job_id = stack.submit(settings={**QUICK, "fit.steps": 400}, promote="never")
     wait_until(lambda: (stack.job(job_id).get("progress") or {}).get("epoch", 0) >= 3, 90)
     pid = int(stack.job(job_id)["worker"].rpartition(":")[2])
     os.kill(pid, signal.SIGKILL)

@@ -77,7 +77,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
 
 @pytest.fixture(scope="module")
 def trained(command: Command) -> dict[str, Any]:
-    done = command.cold(*TRAIN, "--preset", "fast", *QUICK, "--json")
+    done = command(*TRAIN, "--preset", "fast", *QUICK, "--json")
     document: dict[str, Any] = json.loads(done.stdout)
     return document
 
