@@ -119,7 +119,8 @@ def _make(task: _Task) -> _Made:
     tried = candidates(task.plan, held_out, windows, task.start)
     fits = [fit for candidate in tried for fit in (candidate.judged, candidate.final)]
     processes = processes_for(fits, task.panel)
-    task.reporter.plan(len(fits) * len(task.plan.model.members), processes)
+    ahead = len(fits) if processes > 1 else len(tried) + 1  # one at a time, the best is known before its final fit
+    task.reporter.plan(ahead * len(task.plan.model.members), processes)
     fitter = Fitter(task.panel, task.work, task.reporter, task.tell, processes)
     fitter.fit_ahead(fits)
     best, judged = fit_best(tried, fitter, windows, info)
