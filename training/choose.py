@@ -25,7 +25,8 @@ _MANY_SERIES = 250  # and of so many series late windows are enough: those of a 
 _PASSES = 15  # over the observed values in a fit, at most: small panels are soon learnt by heart
 _TARGET_PASSES = 720  # and as targets: windows of a long horizon overlap
 _FEWEST_STEPS = 100  # and as many again where there is a season to learn
-_SHORTER, _OFTEN_SEEN, _LONG_FIT = (0.125, 0.35), 3, 400  # shares of a fit; passes and steps from which they are tried
+_SHORTER = (0.125, 0.35)  # shares of a fit that are tried besides, where it is of so many steps and passes, which count
+_LONG_FIT, _OFTEN_SEEN, _USUAL_HORIZON = 200, 6, 48  # for more with a longer horizon: windows overlap
 _SEASONLESS = -0.1  # skill of the seasonal naive method against the naive one below which nothing is made of a season
 _INTERMITTENT = 0.1  # share of zeros from which a distribution of counts forecasts them better than free quantiles
 _POSITIVE = 0.99  # share of values above zero from which percentages and logarithms mean something
@@ -79,7 +80,8 @@ def choose_settings(profile: Profile, freq: Frequency, horizon: int, preset: Pre
         loss = "likelihood"
         network = network.model_copy(update={"head": "negative_binomial", "location": "zero", "scale": "size"})
     steps = _steps(shape, preset, horizon, network.season > 1, profile)
-    tried = preset != "fast" and steps >= _LONG_FIT and steps * shape.batch > _OFTEN_SEEN * profile.observed
+    passes = steps * shape.batch / profile.observed * max(1, horizon / _USUAL_HORIZON)
+    tried = preset != "fast" and steps > _LONG_FIT and passes > _OFTEN_SEEN
     fit = FitSettings(
         steps=steps,
         shorter=_SHORTER if tried else (),
