@@ -61,6 +61,6 @@ def fit_best(
     best = next(number for number, error in enumerate(errors) if error <= min(errors) * (1 + _ABOUT))
     told = ", ".join(f"{c.plan.fit.steps:,} steps {error:.4f}" for c, error in zip(tried, errors, strict=True))
     fitter.reporter.say(
-        f"length of the fit: {tried[best].plan.fit.steps:,} steps ({MEASURE} on the held-out end: {told})"
+        f"length of the fit: {tried[best].plan.fit.steps:,} steps (quantile loss on the held-out end: {told})"
     )
     return tried[best], networks[best]
