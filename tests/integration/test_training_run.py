@@ -193,7 +193,7 @@ def test_members_are_fitted_side_by_side_and_each_leaves_its_curve(
 
     done = train(request("ensemble", preset="best", changes={**QUICK, "fit.processes": 2}), settings, Listening())
     assert "fitting 10 networks, 2 at a time" in stages
-    assert said == ["data: 12 series of 3", "settings: 3 gru + 2 lstm"]
+    assert said == ["data: 12 series of 3", "settings: 4 gru + lstm"]
     assert len(done.settings["model"]["members"]) == 5
     for name in ("backtest_fit_1", "backtest_fit_3", "final_fit_2"):
         history = tracking.get_metric_history(done.run_id, f"{name}/loss")
