@@ -30,6 +30,7 @@ from training.progress import Progress
 from training.quiet import quiet_libraries
 from training.request import Reporter, TrainRequest
 from training.settings import TrainingSettings
+from training.templating import render
 from training.tracking import Run, flatten, tracked_run
 
 
@@ -163,6 +164,7 @@ def _log_answer(run: Run, comparison: Comparison) -> None:
     for name, measures in comparison.baselines.items():
         run.metrics({f"backtest/{name}/{measure}": value for measure, value in measures.items()})
     run.tag("forecaster.verdict", comparison.verdict)
+    run.describe(render("comparison.md", found=comparison))
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
         (directory / "plots").mkdir()

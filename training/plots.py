@@ -36,7 +36,9 @@ def draw_forecasts(evaluation: Evaluation, quantiles: tuple[float, ...], path: P
         _forecast(axes, evaluation, quantiles, int(row))
         series = evaluation.windows.panel.label(int(evaluation.windows.series[row]))
         axes.set_title(f"{name}: {series}, MASE {score[row]:.2f}", loc="left", fontsize=11, parse_math=False)
-    figure.get_axes()[0].legend(loc="upper left", fontsize=9, frameon=False, ncols=4)
+    # Outside the panels: inside one, it would hide what it explains.
+    handles = figure.get_axes()[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper right", fontsize=9, frameon=False, ncols=4)
     figure.savefig(path, dpi=110)
 
 

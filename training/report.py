@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path
 
-import jinja2
 from pydantic import BaseModel
 
 from forecaster.panel import Panel
@@ -14,8 +12,7 @@ from training.profile import Finding, Profile
 from training.profile_plots import draw_profile
 from training.settings import TrainingSettings
 from training.summary import describe_settings
-
-_TEMPLATES = Path(__file__).with_name("templates")
+from training.templating import render
 
 
 class DataReport(BaseModel):
@@ -47,6 +44,5 @@ def report(panel: Panel, profile: Profile, plan: TrainingSettings) -> DataReport
 
 def page(told: DataReport, panel: Panel, title: str) -> str:
     """HTML that needs no other file."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True)
     picture = base64.b64encode(draw_profile(panel)).decode()
-    return environment.get_template("profile.html").render(report=told, picture=picture, title=title)
+    return render("profile.html", report=told, picture=picture, title=title)

@@ -34,7 +34,8 @@ from training.report import report
 from training.request import Reporter, TrainRequest, TrainResult
 from training.settings import TrainingSettings
 from training.starting import Start, warm_start
-from training.summary import describe_settings
+from training.summary import describe_data, describe_settings
+from training.templating import render
 from training.tracking import Run, tracked_run
 
 Guard = Callable[[], None]
@@ -64,7 +65,7 @@ def run_training(
         publishing.log_profile(run, told, panel, request)
         give_back()
         version, verdict = _publish(task, made)
-        return TrainResult(
+        result = TrainResult(
             run_id=run.run_id,
             model=request.name,
             version=version,
@@ -81,6 +82,9 @@ def run_training(
             preset=plan.preset,
             settings=made.plan.model_dump(mode="json"),
         )
+        data = describe_data(profile, panel.freq)
+        run.describe(render("run.md", result=result, data=data, settings=describe_settings(made.plan)))
+        return result
 
 
 @dataclass(frozen=True)

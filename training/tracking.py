@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource  # noqa: F401  (registers its source type)
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
 from forecaster.errors import ForecasterError, TrainingError, Unavailable, first_line
 from forecaster.store.settings import StoreSettings
@@ -26,7 +26,7 @@ from training.progress import Progress
 from training.request import TrainRequest
 
 JOB_TAG = "forecaster.job_id"
-_PARAM_LENGTH = 6000
+_PARAM_LENGTH, _NOTE_LENGTH = 6000, 8000
 logger = logging.getLogger(__name__)
 
 
@@ -69,6 +69,10 @@ class Run:
 
     def tag(self, name: str, value: str) -> None:
         self.client.set_tag(self.run_id, name, value)
+
+    def describe(self, markdown: str) -> None:
+        """What the run's page says first; text too long for a tag is cut."""
+        self.tag(MLFLOW_RUN_NOTE, markdown[:_NOTE_LENGTH])
 
     @contextmanager
     def nested(self, name: str) -> Iterator[Run]:

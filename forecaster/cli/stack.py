@@ -20,31 +20,11 @@ QUICKSTART = "new-york-weather"
 _QUICKSTART_HORIZON = 48
 _START_SECONDS = 120.0
 _HISTORY = (
-    3.3,
-    2.8,
-    2.2,
-    1.7,
-    1.1,
-    0.6,
-    0.6,
-    1.1,
-    2.8,
-    4.4,
-    5.6,
-    6.7,
-    7.8,
-    8.3,
-    8.3,
-    7.8,
-    6.7,
-    5.6,
-    5.0,
-    4.4,
-    4.4,
-    3.9,
-    3.3,
-    2.8,
-)
+    3.3, 2.8, 2.2, 1.7, 1.1, 0.6, 0.6, 1.1, 2.8, 4.4, 5.6, 6.7,
+    7.8, 8.3, 8.3, 7.8, 6.7, 5.6, 5.0, 4.4, 4.4, 3.9, 3.3, 2.8,
+)  # fmt: skip
+# Without the query MLflow 3 opens on its pages for language models; it remembers the choice.
+_PAGE = "#/experiments?workflowType=machine_learning"
 
 Host = Annotated[str, typer.Option("--host", envvar="FORECASTER_HOST", help="Address to listen on.")]
 Port = Annotated[int, typer.Option("--port", envvar="FORECASTER_PORT", help="Port of the API.", min=1, max=65535)]
@@ -107,9 +87,10 @@ def _welcome(address: str, tracking: str, settings: StoreSettings, json: bool) -
         emit({"api": address, "docs": f"{address}/docs", "mlflow": tracking, "home": str(settings.home)})
         sys.stdout.flush()
         return
-    stdout.print(
-        f"\n[bold]Forecaster is up.[/bold]  API docs {address}/docs   MLflow {tracking}   files {settings.home}"
-    )
+    stdout.print("\n[bold]Forecaster is up.[/bold]")
+    stdout.print(f"API docs  {address}/docs", soft_wrap=True)
+    stdout.print(f"MLflow    {tracking}/{_PAGE}", soft_wrap=True)
+    stdout.print(f"files     {settings.home}\n", soft_wrap=True)
     stdout.print("Try a forecast:\n")
     sys.stdout.write(example_request(address) + "\n\n")
     stdout.print("Ctrl-C stops everything; the next start takes seconds.")

@@ -42,10 +42,14 @@ class Newcomer:
             "OMP_NUM_THREADS": "1",
         }
 
-    def types(self, block: tuple[str, str]) -> str:
-        language, text = block
+    def here(self, text: str) -> str:
+        """With the ports of this run."""
         for usual, actual in self.ports.items():
             text = text.replace(f"127.0.0.1:{usual}", f"127.0.0.1:{actual}")
+        return text
+
+    def types(self, block: tuple[str, str]) -> str:
+        language, text = block[0], self.here(block[1])
         command = ["bash", "-euo", "pipefail", "-c", text] if language == "bash" else [sys.executable, "-c", text]
         done = subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=400, check=False
@@ -100,6 +104,20 @@ def test_the_curl_answers_a_forecast(newcomer: Newcomer) -> None:
     assert answer["model"]["name"] == "new-york-weather"
     assert len(answer["forecasts"][0]["median"]) == 12
     assert answer["forecasts"][0]["timestamps"][0] == "2013-12-31T19:00:00"
+
+
+@pytest.mark.parametrize(("start", "shown"), [("8000/docs", "/v1/forecast"), ("5000/", "new-york-weather")])
+def test_the_pages_open_in_a_browser(newcomer: Newcomer, start: str, shown: str) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no chromium here")
+    (address,) = re.findall(rf"<(http://127.0.0.1:{start}[^>]*)>", README)
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={newcomer.folder / 'browser'}"]
+    page = subprocess.run(
+        [browser, *options, "--virtual-time-budget=60000", "--dump-dom", newcomer.here(address)],
+        capture_output=True, text=True, timeout=120, check=True,
+    ).stdout  # fmt: skip
+    assert shown in re.sub("<[^>]*>", "", page)
 
 
 def test_the_snippet_prints_forecasts(newcomer: Newcomer) -> None:

@@ -50,6 +50,8 @@ def test_the_run_holds_all_that_a_person_looks_for(first: TrainResult, tracking:
     assert len(tracking.get_metric_history(first.run_id, "final_fit/loss")) == 20
     assert len(tracking.get_metric_history(first.run_id, "backtest/error_by_step")) == 24
     assert run.data.tags["forecaster.started_by"] == "cli"
+    assert "promoted: there was no champion before" in run.data.tags["mlflow.note.content"]
+    assert f"| **this model** | {first.metrics['mase']:.4g} |" in run.data.tags["mlflow.note.content"]
     assert run.inputs.dataset_inputs[0].dataset.digest
     found = {file.path for file in tracking.list_artifacts(first.run_id)}
     assert {"per_series.csv", "plots", "profile.html", "profile.json", "settings.yaml"} <= found
