@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Children's output is buffered, as it is on most machines.
+os.environ.pop("PYTHONUNBUFFERED", None)
 
 from jaxtyping import install_import_hook
 
