@@ -136,10 +136,17 @@ def interpolate(grid: FloatArray, known: Sequence[float], wanted: Sequence[float
     weight = _weights(known, wanted)
     plain = grid @ weight
     if not positive:
-        return plain
+        return _ordered(plain, wanted)
     above = (grid > 0).all(-1, keepdims=True)
     logged = np.exp(np.minimum(np.log(np.where(above, grid, 1)) @ weight, LARGEST_LOG))
-    return np.where(above, logged, plain).astype(np.float32)
+    return _ordered(np.where(above, logged, plain).astype(np.float32), wanted)
+
+
+def _ordered(quantiles: FloatArray, probabilities: Sequence[float]) -> FloatArray:
+    """Rounding may swap quantiles that are all but equal: each is raised to the highest below it."""
+    order = np.argsort(probabilities)
+    quantiles[..., order] = np.maximum.accumulate(quantiles[..., order], axis=-1)
+    return quantiles
 
 
 def _weights(known: Sequence[float], wanted: Sequence[float]) -> FloatArray:

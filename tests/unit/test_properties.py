@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from forecaster.forecast import Forecast
@@ -109,11 +109,12 @@ def sizes(forecast: np.ndarray, rows: list[np.ndarray]) -> np.ndarray:
 @each_predictor
 @generated
 @given(recipes=panels, horizon=st.integers(1, 60))
+@example(recipes=[Recipe("constant", 70, -11, 0.0, 0)], horizon=50)  # logarithms of tiny numbers round coarsely
 def test_forecasts_are_ordered_numbers(name: str, recipes: list[Recipe], horizon: int) -> None:
     found = ask(name, panel_of([recipe.values() for recipe in recipes]), horizon)
     assert np.isfinite(numbers(found)).all()
     table = np.stack([found.quantiles[p] for p in PROBABILITIES], -1)
-    assert (np.diff(table) >= -1e-6 * np.abs(table[..., 1:])).all()
+    assert (np.diff(table) >= 0).all()
 
 
 @each_predictor
