@@ -22,6 +22,7 @@ _USUAL_ORIGINS, _MOST_ORIGINS = 4, 24
 _LARGEST_SHARE = 0.1
 _RECENCY = 1.0  # where levels drift, the late windows are most like what comes,
 _MANY_SERIES = 250  # and of so many series late windows are enough: those of a few all show the same weeks
+_FEW_SERIES = 50  # up to so many, segments of half a day beat those of a whole one
 _PASSES = 15  # over the observed values in a fit, at most: small panels are soon learnt by heart
 _TARGET_PASSES = 720  # and as targets: windows of a long horizon overlap
 _FEWEST_STEPS = 100  # and as many again where there is a season to learn
@@ -67,22 +68,22 @@ _WIDEST_SEGMENT, _NARROWEST_SEGMENT = 48, 5
 _DAY_US = 86_400_000_000
 _FAST_SHARE, _LONGEST_FAST = 0.3, 400  # of a balanced fit's steps, and steps: about a minute on two cores
 _LONGER = 1.5  # context of a member of the best preset
-_LONG_SEGMENT = 12
+_LONG_SEGMENT = 24
 
 
 def choose_settings(profile: Profile, freq: Frequency, horizon: int, preset: Preset, seed: int) -> TrainingSettings:
     """Working settings for a panel; nothing is tuned by hand for one data set."""
     shape = _shape(freq)
-    network = _network(shape, freq, horizon, profile, preset)
-    late = network.scale == "change" and profile.series >= _MANY_SERIES
+    often = _passes(shape.steps, shape, horizon, profile) > _OFTEN_SEEN
+    network = _network(shape, freq, horizon, profile, preset, often)
+    late = (network.season == 1 or not _calm(freq)) and profile.series >= _MANY_SERIES
     positive = profile.share_positive >= _POSITIVE
     loss: Loss = "quantile"
     if profile.counts and profile.share_zero >= _INTERMITTENT:
         loss = "likelihood"
         network = network.model_copy(update={"head": "negative_binomial", "location": "zero", "scale": "size"})
     steps = _steps(shape, preset, horizon, network.season > 1, profile)
-    passes = steps * shape.batch / profile.observed * max(1, horizon / _USUAL_HORIZON)
-    tried = preset != "fast" and steps > _LONG_FIT and passes > _OFTEN_SEEN
+    tried = preset != "fast" and steps > _LONG_FIT and _passes(steps, shape, horizon, profile) > _OFTEN_SEEN
     fit = FitSettings(
         steps=steps,
         shorter=_SHORTER if tried else (),
@@ -108,6 +109,16 @@ def _steps(shape: _Shape, preset: Preset, horizon: int, seasonal: bool, profile:
     passes = min(_PASSES, _TARGET_PASSES / horizon)
     enough = max(int(passes * profile.observed) // shape.batch, _FEWEST_STEPS * (1 + seasonal))
     return min(usual, enough)
+
+
+def _passes(steps: int, shape: _Shape, horizon: int, profile: Profile) -> float:
+    """How often such a fit sees each value; more for a long horizon, whose windows overlap."""
+    return steps * shape.batch / profile.observed * max(1, horizon / _USUAL_HORIZON)
+
+
+def _calm(freq: Frequency) -> bool:
+    """Whether levels change little from step to step: within the day."""
+    return freq.kind == "tick" and freq.step < _DAY_US
 
 
 def _shape(freq: Frequency) -> _Shape:
@@ -140,25 +151,32 @@ def _segment(season: int) -> int:
     return next(divisors, min(longest, 24))
 
 
-def _network(shape: _Shape, freq: Frequency, horizon: int, profile: Profile, preset: Preset) -> NetworkSettings:
-    """Fit the shape to the data: no context longer than the series, none too short for the horizon."""
+def _network(
+    shape: _Shape, freq: Frequency, horizon: int, profile: Profile, preset: Preset, often: bool
+) -> NetworkSettings:
+    """Fit the shape to the data: no context longer than the series, none too short for the horizon.
+
+    often: whether a fit sees all values often. Within the day, a scale that follows the changes then forecasts better
+    than one that follows the season, and so do segments of half a day where the series are few (docs/model.md).
+    """
     wanted = max(shape.context, min(3 * horizon, _LONGEST_CONTEXT))
     context = max(1, min(wanted, profile.longest - 1))
     lags = tuple(sorted({lag for lag in shape.lags if lag <= context}))
     telling = profile.seasonal_skill is None or profile.seasonal_skill > _SEASONLESS
     seasonal = freq.season > 1 and context >= 2 * freq.season and telling
-    calm = freq.kind == "tick" and freq.step < _DAY_US
+    whole_day = _calm(freq) and shape.segment >= max(freq.season, _LONG_SEGMENT)
+    halved = often and whole_day and profile.series <= _FEW_SERIES
     width = {"fast": min(shape.width, 64)}.get(preset, shape.width)
     return NetworkSettings(
         horizon=horizon,
         context=context,
-        segment=min(shape.segment, context),
+        segment=min(shape.segment // 2 if halved else shape.segment, context),
         season=freq.season if seasonal else 1,
         lags=lags,
         highway=min(context, 168 if freq.season == 24 else max(lags, default=1)),
         width=width,
         dropout=shape.dropout,
-        scale="std" if seasonal and calm else "change",
+        scale="std" if seasonal and _calm(freq) and not often else "change",
     )
 
 

@@ -37,6 +37,17 @@ def candidates(plan: TrainingSettings, held_out: int, windows: BacktestWindows, 
     return [*tried, _candidate(_of_length(plan, plan.fit.steps), "", held_out, windows, start)]
 
 
+def fits_ahead(tried: Sequence[Candidate]) -> list[ModelFit]:
+    """What is fitted side by side before a length is chosen, the longest first.
+
+    All of it but the final fit of the full length: it takes as long as the others together, and is seldom the one.
+    """
+    *shorter, full = tried
+    if not shorter:
+        return [full.judged, full.final]
+    return [full.judged, *(fit for candidate in reversed(shorter) for fit in (candidate.judged, candidate.final))]
+
+
 def _of_length(plan: TrainingSettings, steps: int) -> TrainingSettings:
     return plan.model_copy(update={"fit": plan.fit.model_copy(update={"steps": steps, "shorter": ()})})
 

@@ -107,7 +107,7 @@ class Fitter:
 
     def fit_ahead(self, models: Sequence[ModelFit]) -> None:
         """Fit the members of all models side by side, unless it is one at a time: `fit` then finds them finished."""
-        if self.processes == 1:
+        if self.processes == 1 or sum(len(model.members) for model in models) == 1:
             return
         with tempfile.TemporaryDirectory(dir=self.work) as folder:
             tasks = _hand_over(models, self.panel, self.work, Path(folder))

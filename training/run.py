@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -23,8 +23,8 @@ from forecaster.store.settings import StoreSettings
 from training import champion, publishing
 from training.evaluation import Evaluation, evaluate_training, training_backtest
 from training.fit import FitResult
-from training.lengths import candidates, fit_best
-from training.members import Fitter, processes_for
+from training.lengths import candidates, fit_best, fits_ahead
+from training.members import Fitter, ModelFit, processes_for
 from training.memory import give_back
 from training.planning import Prepared, plan_training
 from training.profile import Profile
@@ -121,13 +121,18 @@ def _make(task: _Task) -> _Made:
     held_out = held_out_steps(plan.windows, plan.step, task.plan.model.horizon)
     info = _begin(task, held_out)
     tried = candidates(task.plan, held_out, windows, task.start)
-    fits = [fit for candidate in tried for fit in (candidate.judged, candidate.final)]
-    processes = processes_for(fits, task.panel)
-    ahead = len(fits) if processes > 1 else len(tried) + 1  # one at a time, the best is known before its final fit
-    task.reporter.plan(ahead * len(task.plan.model.members), processes)
+    ahead = fits_ahead(tried)
+    processes = processes_for(ahead, task.panel)
+    if processes == 1:  # nothing is: the best is known before its final fit
+        ahead = [candidate.judged for candidate in tried]
     fitter = Fitter(task.panel, task.work, task.reporter, task.tell, processes)
-    fitter.fit_ahead(fits)
+    task.reporter.plan(_networks([*ahead, tried[-1].final]), processes)
+    fitter.fit_ahead(ahead)
     best, judged = fit_best(tried, fitter, windows, info)
+    if best.final not in ahead:
+        ahead = [*ahead, best.final]
+        fitter.fit_ahead([best.final])
+    task.reporter.plan(_networks(ahead), processes)
     task.reporter.stage("backtest")
     evaluation = evaluate_training(Predictor(judged, info), windows, best.plan)
     publishing.log_evaluation(task.run, evaluation)
@@ -141,6 +146,11 @@ def _make(task: _Task) -> _Made:
     load_artifact(directory)  # what cannot be loaded is never published
     give_back()
     return _Made(directory, best.plan, evaluation, fitted)
+
+
+def _networks(fits: Sequence[ModelFit]) -> int:
+    """How many there are to fit, each model once."""
+    return sum(len(fit.members) for fit in {fit.name: fit for fit in fits}.values())
 
 
 def _begin(task: _Task, held_out: int) -> ModelInfo:

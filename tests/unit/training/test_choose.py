@@ -192,6 +192,20 @@ def test_the_profile_tells_lengths_gaps_and_signs() -> None:
     assert found.last.startswith("2024-01-05T03")
 
 
+def test_hours_that_a_fit_sees_often_are_scaled_by_their_changes_and_those_of_few_series_cut_finer() -> None:
+    def found(observed: int, series: int, freq: str = "h") -> tuple[int, str]:
+        network = choose(freq, observed=observed, series=series).model.members[0]
+        return network.segment, network.scale
+
+    assert found(1_000_000, 400) == found(1_000_000, 5) == (24, "std")
+    assert found(50_000, 100) == (24, "change")
+    assert found(50_000, 5) == (12, "change")
+    assert found(50_000, 5, "15min") == (48, "change"), "half a day already"
+    assert choose(observed=50_000, series=5, preset="fast").model.members[0].segment == 12
+    many = choose(observed=50_000, series=400).fit
+    assert many.recency == 0, "the scale alone does not mean that levels drift"
+
+
 def test_a_short_fit_is_tried_where_a_full_one_sees_all_values_often() -> None:
     assert choose(observed=50_000).fit.shorter == (0.125, 0.35)
     assert choose(observed=1_000_000).fit.shorter == ()

@@ -9,7 +9,7 @@ from forecaster.backtest import held_out_steps
 from forecaster.predictor import ModelInfo, Predictor
 from tests.fixtures_models import make_panel, model_settings
 from training.evaluation import score_training, training_backtest
-from training.lengths import candidates, fit_best
+from training.lengths import candidates, fit_best, fits_ahead
 from training.members import Fitter
 from training.request import Silent
 from training.settings import BacktestSettings, FitSettings, TrainingSettings
@@ -49,5 +49,12 @@ def test_the_shortest_fit_that_forecasts_the_held_out_end_well_is_kept(learning_
 
 def test_without_shorter_fits_there_is_one_length() -> None:
     plan = TrainingSettings(model=model_settings())
-    (only,) = candidates(plan, 24, training_backtest(PANEL, plan), Start())
+    (only,) = tried = candidates(plan, 24, training_backtest(PANEL, plan), Start())
     assert (only.judged.name, only.final.name) == ("backtest fit", "final fit")
+    assert fits_ahead(tried) == [only.judged, only.final]
+
+
+def test_of_several_lengths_all_fits_but_the_longest_final_one_are_made_ahead() -> None:
+    plan = TrainingSettings(model=model_settings(), fit=FitSettings(steps=60, shorter=(0.5, 0.1)))
+    short, middle, full = tried = candidates(plan, 24, training_backtest(PANEL, plan), Start())
+    assert fits_ahead(tried) == [full.judged, middle.judged, middle.final, short.judged, short.final]
