@@ -14,7 +14,8 @@ from forecaster.data import bundled
 from forecaster.predictor import Predictor
 from forecaster.store.registry import Reference, download, resolve
 from forecaster.store.settings import StoreSettings
-from tests.fixtures_service import keep_copy, running, service_settings
+from tests.fixtures_service import is_ready, keep_copy, running, service_settings
+from tests.waiting import wait_until
 from training.request import TrainRequest, TrainResult
 
 
@@ -47,6 +48,7 @@ def serving(trained: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Ite
     home = tmp_path_factory.mktemp("service")
     keep_copy(home, trained)
     with running(service_settings(home)) as client:
+        wait_until(lambda: is_ready(client))
         yield client
 
 
