@@ -68,7 +68,7 @@ def up(
             _train_quickstart(StoreSettings())
             with stderr.status("waiting for the API to load the model"):
                 processes.wait_for(f"{address}/healthz/ready", 30, rf'"{QUICKSTART}","version":\d')
-        _welcome(address, tracking, settings, json)
+        _welcome(address, tracking, settings, json, example=quick)
         processes.watch(lambda text: stderr.print(text, markup=False))
 
 
@@ -82,7 +82,7 @@ def _mlflow(settings: StoreSettings, port: int) -> Program:
     return Program("mlflow", command, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
 
 
-def _welcome(address: str, tracking: str, settings: StoreSettings, json: bool) -> None:
+def _welcome(address: str, tracking: str, settings: StoreSettings, json: bool, *, example: bool) -> None:
     if json:
         emit({"api": address, "docs": f"{address}/docs", "mlflow": tracking, "home": str(settings.home)})
         sys.stdout.flush()
@@ -91,8 +91,9 @@ def _welcome(address: str, tracking: str, settings: StoreSettings, json: bool) -
     stdout.print(f"API docs  {address}/docs", soft_wrap=True)
     stdout.print(f"MLflow    {tracking}/{_PAGE}", soft_wrap=True)
     stdout.print(f"files     {settings.home}\n", soft_wrap=True)
-    stdout.print("Try a forecast:\n")
-    sys.stdout.write(example_request(address) + "\n\n")
+    if example:
+        stdout.print("Try a forecast:\n")
+        sys.stdout.write(example_request(address) + "\n\n")
     stdout.print("Ctrl-C stops everything; the next start takes seconds.")
 
 
