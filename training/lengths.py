@@ -40,7 +40,7 @@ def candidates(plan: TrainingSettings, held_out: int, windows: BacktestWindows, 
 def fits_ahead(tried: Sequence[Candidate]) -> list[ModelFit]:
     """What is fitted side by side before a length is chosen, the longest first.
 
-    All of it but the final fit of the full length: it takes as long as the others together, and is seldom the one.
+    All of it but the final fit of the full length, which takes as long as the shorter ones together.
     """
     *shorter, full = tried
     if not shorter:
