@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from forecaster.cells import State, build_cell
 from forecaster.decoders import build_decoder
 from forecaster.heads import Head, Parameters, build_head
-from forecaster.normalisation import bridge, locate, spread, tame
+from forecaster.normalisation import bridge, locate, spread, tame, unit_size
 from forecaster.settings import CovariateSettings, ModelSettings, NetworkSettings
 from forecaster.step_encoder import StepEncoder, Steps
 from forecaster.transforms import relative, transform, untransform
@@ -30,6 +30,7 @@ _POSITION_WIDTH = 16
 _MOST_KNOTS = 256  # of a long horizon; the correlation between them grows with their square
 YOUNG_RUNGS = 12
 _FARTHEST = 50.0  # normalised values lie far inside; keeps one absurd value from overflowing
+_VARIABILITY, _USUAL_VARIABILITY = (1e-4, 10.0), -3.0  # scale relative to size: its bounds, and the logarithm of 5 %
 
 
 class Encoded(NamedTuple):
@@ -37,6 +38,7 @@ class Encoded(NamedTuple):
 
     segments: [B, S, 2g…] values, flags, and summaries of what else is known; states: [B, S, D] of every segment;
     last: the state after the last one; steps: what else is known of context and horizon
+    variability: [B, 1] the scale relative to the window's size, about from -3 to 3; None where it is not told
     """
 
     z: Tensor
@@ -46,6 +48,7 @@ class Encoded(NamedTuple):
     states: Tensor
     last: State
     steps: Steps | None
+    variability: Tensor | None
 
 
 class SegmentNetwork(nn.Module):
@@ -65,7 +68,7 @@ class SegmentNetwork(nn.Module):
         self.embed = nn.Linear((2 + seen) * g, width)
         self.cell = build_cell(settings)
         self.position = nn.Parameter(0.02 * torch.randn(settings.output_segments, _POSITION_WIDTH))
-        known = _POSITION_WIDTH + (len(settings.lags) + foreseen) * g
+        known = _POSITION_WIDTH + (len(settings.lags) + foreseen) * g + settings.variability
         if settings.attention:
             self.query = nn.Linear(width + known, width)
             self.attend = nn.MultiheadAttention(width, settings.attention, batch_first=True)
@@ -123,7 +126,11 @@ class SegmentNetwork(nn.Module):
             parts.append(summaries.reshape(-1, s.input_segments, s.segment * steps.context.shape[2]))
         segments = torch.cat(parts, dim=2)
         states, last = self.cell.read(self.embed, segments)
-        return Encoded(z, location, scale, segments, states, last, steps)
+        variability = None
+        if s.variability:
+            share = (scale / unit_size(values, observed, relative)).clamp(*_VARIABILITY)
+            variability = (share.log() - _USUAL_VARIABILITY) / 2
+        return Encoded(z, location, scale, segments, states, last, steps, variability)
 
     def decode(self, encoded: Encoded) -> Parameters:
         """The head's parameters of each step of the horizon."""
@@ -146,13 +153,15 @@ class SegmentNetwork(nn.Module):
         return Parameters(self.head(decoded)[:, : s.horizon], centre, encoded.location, encoded.scale)
 
     def _features(self, encoded: Encoded) -> Tensor:
-        """[B, O, F] position, same-phase values, what is known beforehand, and what attention finds, by segment."""
+        """[B, O, F] position, same-phase values, variability, what is known beforehand, and what attention finds."""
         s = self.settings
         batch, segments = encoded.z.shape[0], s.output_segments
         parts = [self.position[None].expand(batch, -1, -1)]
         if s.lags:
             same_phase = encoded.z[:, self.lag_index.reshape(-1)]  # [B, O · lags · g]
             parts.append(same_phase.reshape(batch, segments, len(s.lags) * s.segment))
+        if encoded.variability is not None:
+            parts.append(encoded.variability[:, None].expand(-1, segments, -1))
         if encoded.steps is not None and encoded.steps.horizon.shape[2]:
             ahead = nn.functional.pad(encoded.steps.horizon, (0, 0, 0, segments * s.segment - s.horizon))
             parts.append(ahead.reshape(batch, segments, s.segment * ahead.shape[2]))

@@ -148,11 +148,20 @@ def spread(
     three hours of a night say nothing of the day. `relative` says where scales
     count in units of the window's mean size (False where the transform has taken the unit away).
     """
-    mean_size = mean_observed(values.abs(), observed)
-    size = torch.where(torch.as_tensor(relative, device=values.device), mean_size, 1.0)
+    size = unit_size(values, observed, relative)
     few = observed.sum(1, keepdim=True) < max(_FEWEST, season)
-    measured = mean_size if how == "size" else _variation(values, observed, how)
+    measured = mean_observed(values.abs(), observed) if how == "size" else _variation(values, observed, how)
     return torch.where(few, typical * size, measured).clamp_min(_SMALLEST) + _RELATIVE_FLOOR * size
+
+
+def unit_size(
+    values: Float[Tensor, "batch context"],
+    observed: Bool[Tensor, "batch context"],
+    relative: bool | Bool[Tensor, "batch 1"],
+) -> Float[Tensor, "batch 1"]:
+    """What scales are measured in: the mean size of a window, or 1 where the transform has taken the unit away."""
+    mean_size = mean_observed(values.abs(), observed)
+    return torch.where(torch.as_tensor(relative, device=values.device), mean_size, 1.0).clamp_min(_SMALLEST)
 
 
 def _variation(values: Tensor, observed: Tensor, how: Scale) -> Tensor:

@@ -81,6 +81,10 @@ class NetworkSettings(Settings):
     """What a window is divided by: its standard deviation, its mean absolute one-step change, its mean size, or 1.4826
     times its median absolute deviation (`robust`)."""
 
+    variability: bool = False
+    """Whether the decoder is told a window's scale relative to its size (of logarithms, the scale itself): how many per
+    cent a usual change is. It then no longer follows a constant that is added to all values."""
+
     @model_validator(mode="after")
     def _fits_together(self) -> NetworkSettings:
         if self.segment > self.context:

@@ -15,6 +15,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"network": {"segment": 7, "horizon": 10, "lags": ()}},
     {"network": {"location": "mean"}},
     {"network": {"scale": "change"}},
+    {"network": {"variability": True, "attention": 2, "location": "mean"}},
     {"network": {"cell": "lstm_peephole", "layers": 2}},
     {"network": {"cell": "gru_reset_before", "decoder": "pmf"}},
     {"network": {"decoder": "pmf", "cell": "lstm", "layers": 2}},
@@ -35,7 +36,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"network": {"scale": "robust"}},
     {"transform": "asinh"},
     {"transform": "log"},
-    {"transform": "log", "network": {"cell": "lstm", "location": "mean", "scale": "change"}},
+    {"transform": "log", "network": {"cell": "lstm", "location": "mean", "scale": "change", "variability": True}},
 ]
 
 
@@ -87,12 +88,29 @@ def test_a_positive_factor_moves_the_forecast_alike(variant: dict[str, Any]) -> 
         torch.testing.assert_close(scaled, net(*context) * factor, rtol=1e-3, atol=1e-3 * factor)
 
 
-@pytest.mark.parametrize("variant", [v for v in VARIANTS if "transform" not in v])
+@pytest.mark.parametrize(
+    "variant", [v for v in VARIANTS if "transform" not in v and "variability" not in v.get("network", {})]
+)
 def test_a_constant_added_moves_the_forecast_alike(variant: dict[str, Any]) -> None:
     net = network(**variant)
     context = windows(steps=net.settings.context, missing=0.1)  # of fewer values than a season scales are typical
     shifted = net(torch.where(context.observed, context.values + 500, 0.0), context.observed)
     torch.testing.assert_close(shifted, net(*context) + 500, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("transform", ["identity", "log"])
+def test_a_network_that_is_told_the_variability_sees_what_one_per_cent_is(transform: str) -> None:
+    """Windows that look alike once normalised: they vary by 2 % and by 20 %."""
+    shape = windows(missing=0.0).values.log() - 4.6
+    calm, wild = (shape.exp(), (10 * shape).exp()) if transform == "log" else (shape + 20, shape + 2)
+    observed, relative = torch.ones_like(shape, dtype=torch.bool), torch.full((len(shape), 1), transform != "log")
+    for told in (False, True):
+        member = network(transform=transform, network={"variability": told}).members[0]
+        seen = [window.log() if transform == "log" else window for window in (calm, wild)]
+        found = [member.encode(window, observed, relative) for window in seen]
+        torch.testing.assert_close(found[0].z, found[1].z, rtol=1e-3, atol=1e-3)
+        raw = [member.decode(encoded).raw for encoded in found]
+        assert torch.allclose(*raw, rtol=1e-2, atol=1e-3) != told
 
 
 def test_the_untrained_network_is_seasonal_naive() -> None:

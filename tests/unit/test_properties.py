@@ -26,6 +26,7 @@ PREDICTORS: dict[str, Predictor] = {
     "plain": make_predictor(),
     "change": make_predictor(seed=1, network={"scale": "change", "cell": "lstm"}),
     "log": make_predictor(seed=2, transform="log"),
+    "variability": make_predictor(seed=4, network={"scale": "change", "variability": True}),
     "stepwise": make_predictor(seed=3, network={"segment": 1, "decoder": "pmf", "location": "mean"}),
 }
 each_predictor = pytest.mark.parametrize("name", PREDICTORS)
@@ -160,7 +161,7 @@ def test_a_positive_factor_moves_the_forecast_alike(name: str, recipes: list[Rec
     assert_alike(scaled / factor, plain, sizes(plain, rows), 1e-4)
 
 
-@pytest.mark.parametrize("name", [name for name in PREDICTORS if name != "log"])
+@pytest.mark.parametrize("name", [name for name in PREDICTORS if name not in ("log", "variability")])
 @generated
 @given(recipes=with_a_scale, steps=st.integers(-8, 8))
 def test_a_constant_added_moves_the_forecast_alike(name: str, recipes: list[Recipe], steps: int) -> None:
