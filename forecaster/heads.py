@@ -28,13 +28,15 @@ _TABLE = 65  # rows of the Student-t table
 class Parameters(NamedTuple):
     """What a network says of each step: raw parameters [B, H, P] of its head, around the shortcut's forecast [B, H].
 
-    location, scale: [B, 1] by which the window was normalised
+    location, scale: [B, 1] by which the window was normalised; logged: [B, 1] 1 where that was its logarithm, 0 where
+    not; None for a network that takes none
     """
 
     raw: Tensor
     centre: Tensor
     location: Tensor
     scale: Tensor
+    logged: Tensor | None = None
 
 
 class Head(nn.Module):

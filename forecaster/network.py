@@ -24,7 +24,7 @@ from forecaster.heads import Head, Parameters, build_head
 from forecaster.normalisation import bridge, locate, spread, tame, unit_size
 from forecaster.settings import CovariateSettings, ModelSettings, NetworkSettings
 from forecaster.step_encoder import StepEncoder, Steps
-from forecaster.transforms import relative, transform, untransform
+from forecaster.transforms import relative, transform, transform_truth, untransform
 
 _POSITION_WIDTH = 16
 _MOST_KNOTS = 256  # of a long horizon; the correlation between them grows with their square
@@ -39,6 +39,7 @@ class Encoded(NamedTuple):
     segments: [B, S, 2g…] values, flags, and summaries of what else is known; states: [B, S, D] of every segment;
     last: the state after the last one; steps: what else is known of context and horizon
     variability: [B, 1] the scale relative to the window's size, about from -3 to 3; None where it is not told
+    logged: [B, 1] 1 where z is of logarithms, though the model's are not; None for a network that takes none
     """
 
     z: Tensor
@@ -49,6 +50,7 @@ class Encoded(NamedTuple):
     last: State
     steps: Steps | None
     variability: Tensor | None
+    logged: Tensor | None
 
 
 class SegmentNetwork(nn.Module):
@@ -97,10 +99,12 @@ class SegmentNetwork(nn.Module):
         """Quantiles in the units of the values."""
         normalised = self.head.quantiles(found)
         restored: Tensor = normalised * found.scale[:, :, None] + found.location[:, :, None]
-        return restored
+        return restored if found.logged is None else untransform("log", restored, found.logged)
 
     def log_likelihood(self, found: Parameters, truth: Tensor) -> Tensor:
         """[B, H] of a (transformed) truth, as a density over the window's normalised units."""
+        if found.logged is not None:
+            truth = transform_truth("log", truth, found.logged)
         normalised = ((truth - found.location) / found.scale).clamp(-_FARTHEST, _FARTHEST)
         return self.head.log_likelihood(found, normalised)
 
@@ -110,7 +114,7 @@ class SegmentNetwork(nn.Module):
         steps = None
         if self.steps is not None and covariates is not None:
             steps = self.steps(covariates[:, values.shape[1] - s.context :], s.context)
-        values, observed = values[:, -s.context :], observed[:, -s.context :]
+        values, observed, relative, logged = self.seen(values, observed, relative)
         values = tame(values, observed)
         location = locate(values, observed, s.location)
         scale = spread(values, observed, s.scale, self.typical_scale, relative, s.season)
@@ -130,7 +134,17 @@ class SegmentNetwork(nn.Module):
         if s.variability:
             share = (scale / unit_size(values, observed, relative)).clamp(*_VARIABILITY)
             variability = (share.log() - _USUAL_VARIABILITY) / 2
-        return Encoded(z, location, scale, segments, states, last, steps, variability)
+        return Encoded(z, location, scale, segments, states, last, steps, variability, logged)
+
+    def seen(self, values: Tensor, observed: Tensor, relative: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """What this network sees of a window: its own context's values, flags, where scales count relative to size, and
+        where values became logarithms (None if they never do)."""
+        s = self.settings
+        values, observed = values[:, -s.context :], observed[:, -s.context :]
+        if not s.logarithm:
+            return values, observed, relative, None
+        values, logged = transform("log", values, observed)
+        return values, observed, relative & (logged == 0), logged
 
     def decode(self, encoded: Encoded) -> Parameters:
         """The head's parameters of each step of the horizon."""
@@ -150,7 +164,8 @@ class SegmentNetwork(nn.Module):
             decoded = self.decoder(self.cell, encoded.last, features)
         if encoded.steps is not None:
             centre = centre + encoded.steps.effect[:, s.context :]
-        return Parameters(self.head(decoded)[:, : s.horizon], centre, encoded.location, encoded.scale)
+        raw = self.head(decoded)[:, : s.horizon]
+        return Parameters(raw, centre, encoded.location, encoded.scale, encoded.logged)
 
     def _features(self, encoded: Encoded) -> Tensor:
         """[B, O, F] position, same-phase values, variability, what is known beforehand, and what attention finds."""

@@ -81,6 +81,10 @@ class NetworkSettings(Settings):
     """What a window is divided by: its standard deviation, its mean absolute one-step change, its mean size, or 1.4826
     times its median absolute deviation (`robust`)."""
 
+    logarithm: bool = False
+    """Whether this network works on logarithms, though the model has no transform; a window with a value of zero or
+    less is then read as it is. Members that do and members that do not err differently."""
+
     variability: bool = False
     """Whether the decoder is told a window's scale relative to its size (of logarithms, the scale itself): how many per
     cent a usual change is. It then no longer follows a constant that is added to all values."""
@@ -97,6 +101,8 @@ class NetworkSettings(Settings):
             raise ValueError(f"attention {self.attention} does not divide width {self.width}")
         if self.head == "negative_binomial" and (self.location, self.scale) != ("zero", "size"):
             raise ValueError("head negative_binomial needs location zero and scale size: counts have no other unit")
+        if self.head == "negative_binomial" and self.logarithm:
+            raise ValueError("head negative_binomial cannot go with logarithm: logarithms of counts are no counts")
         return self
 
     @property
@@ -237,6 +243,8 @@ class ModelSettings(Settings):
             raise ValueError("quantiles must increase and contain 0.5")
         if len({member.horizon for member in self.members}) != 1:
             raise ValueError("all members must have the same horizon")
+        if self.transform != "identity" and any(member.logarithm for member in self.members):
+            raise ValueError(f"logarithm needs transform identity: the transform is {self.transform}")
         if self.transform != "identity" and any(member.head == "negative_binomial" for member in self.members):
             raise ValueError("head negative_binomial needs transform identity: transformed counts are no counts")
         return self

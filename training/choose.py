@@ -39,7 +39,8 @@ class _Shape:
     """What was measured to work for one kind of season (docs/model.md).
 
     Segment, context and lags in steps; width of the state; optimiser steps and batch of a balanced fit
-    cells: of a balanced model's members; multiplicative: whether the logarithm pays for positive data; dropout
+    cells: of a balanced model's members; multiplicative: whether the logarithm pays for positive data; both: whether it
+    pays to have it in one member and not in the other; dropout
     """
 
     segment: int
@@ -50,6 +51,7 @@ class _Shape:
     batch: int
     cells: tuple[Cell, ...] = ("gru", "lstm")
     multiplicative: bool = False
+    both: bool = False
     dropout: float = 0.1
 
 
@@ -57,8 +59,8 @@ class _Shape:
 _DAY_OF_HOURS = _Shape(24, 336, (24, 48, 168, 336), 96, 2400, 256, cells=("gru",), multiplicative=True, dropout=0.0)
 _SHAPES = {
     "hourly": _DAY_OF_HOURS,
-    "yearly": _Shape(3, 30, (6, 12), 64, 800, 1024),
-    "quarterly": _Shape(4, 40, (4, 8, 12), 64, 900, 1024),
+    "yearly": _Shape(3, 30, (6, 12), 64, 800, 1024, cells=("gru", "gru"), both=True),
+    "quarterly": _Shape(4, 40, (4, 8, 12), 64, 900, 1024, cells=("gru", "gru"), both=True),
     "monthly": _Shape(6, 72, (12, 24, 36), 96, 650, 768, multiplicative=True),
     "weekly": _Shape(13, 156, (13, 52, 104), 64, 800, 512),
     "daily": _Shape(7, 112, (7, 14, 28), 64, 900, 768),
@@ -96,7 +98,8 @@ def choose_settings(profile: Profile, freq: Frequency, horizon: int, preset: Pre
         truncate=0.5 if freq.season > 1 and profile.shortest < network.context + horizon else 0.0,
         seed=seed,
     )
-    members = _members(network, shape.cells, preset, freq, profile)
+    logarithm = shape.both and positive and loss == "quantile"
+    members = _members(network, shape.cells, logarithm, preset, freq, profile)
     transform: Transform = "log" if positive and shape.multiplicative else "identity"
     floor = 0.0 if profile.counts else None
     model = ModelSettings(freq=freq.name, season=freq.season, transform=transform, floor=floor, members=members)
@@ -157,7 +160,8 @@ def _network(
     """Fit the shape to the data: no context longer than the series, none too short for the horizon.
 
     often: whether a fit sees all values often. Within the day, a scale that follows the changes then forecasts better
-    than one that follows the season, and so do segments of half a day where the series are few (docs/model.md).
+    than one that follows the season, and so do segments of half a day where the series are few (docs/model.md). What a
+    per cent is to a series is learnt from many.
     """
     wanted = max(shape.context, min(3 * horizon, _LONGEST_CONTEXT))
     context = max(1, min(wanted, profile.longest - 1))
@@ -177,24 +181,36 @@ def _network(
         width=width,
         dropout=shape.dropout,
         scale="std" if seasonal and _calm(freq) and not often else "change",
+        variability=profile.share_positive >= _POSITIVE and not often,
     )
 
 
 def _members(
-    network: NetworkSettings, cells: tuple[Cell, ...], preset: Preset, freq: Frequency, profile: Profile
+    network: NetworkSettings,
+    cells: tuple[Cell, ...],
+    logarithm: bool,
+    preset: Preset,
+    freq: Frequency,
+    profile: Profile,
 ) -> tuple[NetworkSettings, ...]:
-    """Those of the best preset read the window in different ways: their errors differ more than those of seeds do."""
-    if preset != "best":
-        return tuple(network.model_copy(update={"cell": cell}) for cell in cells[: 1 if preset == "fast" else None])
+    """Those of the best preset read the window in different ways: their errors differ more than those of seeds do.
+
+    logarithm: whether the last one, and the best preset's LSTM, work on logarithms
+    """
+    if preset == "fast":
+        return (network.model_copy(update={"cell": cells[0]}),)
+    if preset == "balanced":
+        *members, last = (network.model_copy(update={"cell": cell}) for cell in cells)
+        return (*members, last.model_copy(update={"logarithm": logarithm}))
     segment = network.segment
     segment = segment // 2 if segment % 2 == 0 and segment >= _LONG_SEGMENT else 2 * segment
     longer = min(int(_LONGER * network.context), profile.longest - 1)
     rescaled: dict[Scale, Scale] = {"std": "change", "change": "std"} if freq.season > 1 else {}
     others: list[dict[str, Any]] = [
-        {"cell": "lstm"},
+        {"cell": "lstm", "logarithm": logarithm},
         {"segment": min(segment, network.context)},
         {"context": max(network.context, longer)},
-        {"scale": rescaled.get(network.scale, network.scale)},
+        {"scale": rescaled.get(network.scale, network.scale), "logarithm": logarithm},
     ]
     return (network, *(network.model_copy(update=other) for other in others))
 

@@ -13,7 +13,7 @@ from forecaster.baselines import seasonal_naive
 from forecaster.covariate_windows import CovariateWindows
 from forecaster.errors import InputError
 from forecaster.network import ForecastNetwork, SegmentNetwork
-from forecaster.normalisation import spread
+from forecaster.normalisation import spread, unit_size
 from forecaster.panel import Panel
 from forecaster.transforms import relative, transform
 from training.loss import Objective, QuantileLoss
@@ -87,11 +87,9 @@ def _measure_typical_scales(network: ForecastNetwork, windows: TrainingWindows, 
     long = context.observed.sum(1) > min(model.season, model.context // 2)
     for member in network.members:
         assert isinstance(member, SegmentNetwork)
-        width = member.settings.context
-        values, observed = transformed[:, -width:], context.observed[:, -width:]
-        scale = spread(values, observed, member.settings.scale, member.typical_scale, sized, member.settings.season)
-        size = (values.abs().sum(1) / observed.sum(1).clamp_min(1))[:, None]
-        ratios = torch.where(sized, scale / size.clamp_min(1e-30), scale)[long]
+        values, observed, own, _ = member.seen(transformed, context.observed, sized)
+        scale = spread(values, observed, member.settings.scale, member.typical_scale, own, member.settings.season)
+        ratios = (scale / unit_size(values, observed, own))[long]
         if len(ratios):
             member.typical_scale.copy_(ratios.median())
 

@@ -16,6 +16,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"network": {"location": "mean"}},
     {"network": {"scale": "change"}},
     {"network": {"variability": True, "attention": 2, "location": "mean"}},
+    {"network": {"logarithm": True, "scale": "change"}},
     {"network": {"cell": "lstm_peephole", "layers": 2}},
     {"network": {"cell": "gru_reset_before", "decoder": "pmf"}},
     {"network": {"decoder": "pmf", "cell": "lstm", "layers": 2}},
@@ -89,7 +90,7 @@ def test_a_positive_factor_moves_the_forecast_alike(variant: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize(
-    "variant", [v for v in VARIANTS if "transform" not in v and "variability" not in v.get("network", {})]
+    "variant", [v for v in VARIANTS if not {"transform", "variability", "logarithm"} & {*v, *v.get("network", {})}]
 )
 def test_a_constant_added_moves_the_forecast_alike(variant: dict[str, Any]) -> None:
     net = network(**variant)
@@ -111,6 +112,15 @@ def test_a_network_that_is_told_the_variability_sees_what_one_per_cent_is(transf
         torch.testing.assert_close(found[0].z, found[1].z, rtol=1e-3, atol=1e-3)
         raw = [member.decode(encoded).raw for encoded in found]
         assert torch.allclose(*raw, rtol=1e-2, atol=1e-3) != told
+
+
+@pytest.mark.parametrize("head", ["quantile", "normal"])
+def test_a_member_that_works_on_logarithms_forecasts_as_a_model_of_logarithms_does(head: str) -> None:
+    own = network(network={"logarithm": True, "head": head})
+    whole = network(transform="log", network={"head": head})
+    context = windows()
+    values = torch.where(torch.arange(6)[:, None] == 5, context.values - 100, context.values)  # some below zero
+    torch.testing.assert_close(own(values, context.observed), whole(values, context.observed))
 
 
 def test_the_untrained_network_is_seasonal_naive() -> None:
@@ -167,3 +177,5 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
     for wrong in ({"segment": 200}, {"lags": (500,)}, {"highway": 97}, {"cell": "transformer"}, {"horizon": 0}):
         with pytest.raises(ValueError, match=r"."):
             model_settings(network=wrong)
+    with pytest.raises(ValueError, match="logarithm needs transform identity"):
+        model_settings(transform="log", network={"logarithm": True})

@@ -163,6 +163,24 @@ def test_members_of_the_best_preset_read_a_window_differently(freq: str, changes
     assert all(member.segment <= member.context <= 7 for member in short)
 
 
+@pytest.mark.parametrize("freq", ["YS", "QS"])
+def test_where_levels_drift_by_the_year_one_member_works_on_logarithms(freq: str) -> None:
+    assert [member.logarithm for member in choose(freq, 6).model.members] == [False, True]
+    assert sum(member.logarithm for member in choose(freq, 6, "best").model.members) == 2
+    assert not any(member.logarithm for member in choose(freq, 6, "fast").model.members)
+    for other in (choose(freq, 6, share_positive=0.8), choose("MS", 6), choose("W", 6)):
+        assert not any(member.logarithm for member in other.model.members)
+    rare = choose(freq, 6, smallest=0.0, share_whole=1.0, share_zero=0.1)
+    assert rare.model.members[0].head == "negative_binomial"
+    assert not any(member.logarithm for member in rare.model.members)
+
+
+def test_the_variability_is_told_where_values_are_positive_and_windows_many() -> None:
+    assert all(member.variability for member in choose("W", 13).model.members)
+    for other in (choose("W", 13, share_positive=0.98), choose("W", 13, observed=20_000)):
+        assert not any(member.variability for member in other.model.members)
+
+
 def test_single_settings_can_be_overridden() -> None:
     plan = override(choose(), {"fit.steps": 7, "network.cell": "lstm", "model.transform": "identity"})
     assert (plan.fit.steps, plan.model.members[0].cell, plan.model.transform) == (7, "lstm", "identity")
