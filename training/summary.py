@@ -40,6 +40,8 @@ def describe_settings(plan: TrainingSettings) -> str:
     network = plan.model.members[0]
     cells = Counter(member.cell for member in plan.model.members)
     named = " + ".join(f"{count} {cell}" if count > 1 else cell for cell, count in cells.items())
+    logged = sum(member.logarithm for member in plan.model.members)
+    named += f" ({logged} on logarithms)" if logged else ""
     named += "" if network.head == "quantile" else f" with a {network.head.replace('_', ' ')} head"
     read = f"{network.context:,} steps in segments of {network.segment}"
     scaled = f"{network.location}/{network.scale}"

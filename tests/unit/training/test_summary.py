@@ -46,11 +46,16 @@ def test_a_frequency_without_a_season_has_none() -> None:
 
 @pytest.mark.parametrize(
     ("freq", "preset", "cells"),
-    [("h", "balanced", "gru,"), ("W", "balanced", "gru + lstm,"), ("h", "best", "4 gru + lstm,")],
+    [
+        ("h", "balanced", "gru,"),
+        ("W", "balanced", "gru + lstm,"),
+        ("h", "best", "4 gru + lstm,"),
+        ("QS", "balanced", "2 gru (1 on logarithms),"),
+    ],
 )
 def test_the_settings_are_described_in_a_sentence(freq: str, preset: Preset, cells: str) -> None:
     plan = choose_settings(profile(observed=10**6), Frequency.parse(freq), 24, preset, 1)
     told = describe_settings(plan)
     assert told.startswith(f"settings: {cells} width {plan.model.members[0].width}, sees ")
-    assert f"{plan.fit.steps:,} optimiser steps of {plan.fit.batch} windows" in told
+    assert f"{plan.fit.steps:,} optimiser steps of {plan.fit.batch:,} windows" in told
     assert ("of the log" in told) == (plan.model.transform == "log")
