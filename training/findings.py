@@ -118,9 +118,11 @@ def _values(profile: Profile, plan: TrainingSettings) -> _Told:
         rare = plan.model.members[0].head == "negative_binomial"
         done = "a distribution of counts is forecast" if rare else "no forecast is below zero"
         yield "values", f"counts, {profile.share_zero:.0%} of them zero", done
-    elif plan.model.transform == "log":
+    elif plan.model.transform == "log" or any(member.logarithm for member in plan.model.members):
         found = "positive" if profile.share_positive == 1 else f"positive but for a share of {others}"
-        yield "values", found, "logarithms are forecast (of windows that have them): swings grow with the level"
+        whole = plan.model.transform == "log"
+        done = "logarithms are forecast" if whole else "one network forecasts logarithms, another the values"
+        yield "values", found, f"{done} (of windows that have them): swings grow with the level"
     elif not plan.fit.percentage_weight:
         yield "values", f"a share of {others}", "percentages mean nothing there: the loss goes by scaled errors"
 

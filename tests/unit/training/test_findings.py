@@ -131,3 +131,9 @@ _PHASE_UNSEEN = [None if step % 24 == 0 else float(step % 7) for step in range(4
 )
 def test_strange_panels_are_drawn(names: list[str], starts: list[Any], values: list[Any], freq: str) -> None:
     assert draw_profile(panel_from_histories(names, starts, values, freq)).startswith(b"\x89PNG")
+
+
+def test_it_is_told_that_one_network_forecasts_logarithms() -> None:
+    yearly = told(frame(freq="YS"), freq="YS", horizon=6)
+    assert yearly["values"][0].done.startswith("one network forecasts logarithms")
+    assert told(frame())["values"][0].done.startswith("logarithms are forecast")
