@@ -130,10 +130,7 @@ class SegmentNetwork(nn.Module):
             parts.append(summaries.reshape(-1, s.input_segments, s.segment * steps.context.shape[2]))
         segments = torch.cat(parts, dim=2)
         states, last = self.cell.read(self.embed, segments)
-        variability = None
-        if s.variability:
-            share = (scale / unit_size(values, observed, relative)).clamp(*_VARIABILITY)
-            variability = (share.log() - _USUAL_VARIABILITY) / 2
+        variability = _variability(scale / unit_size(values, observed, relative)) if s.variability else None
         return Encoded(z, location, scale, segments, states, last, steps, variability, logged)
 
     def seen(self, values: Tensor, observed: Tensor, relative: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
@@ -261,6 +258,12 @@ class ForecastNetwork(nn.Module):
         low, high = self.young_steps[:-1].log(), self.young_steps[1:].log()
         missing = ((high - known.float().clamp_min(1).log()[:, None]) / (high - low)).clamp(0, 1)  # of each rung
         return self.young_stretch[-1] + (missing * (self.young_stretch[:-1] - self.young_stretch[1:])).sum(1)
+
+
+def _variability(share: Tensor) -> Tensor:
+    """What the decoder is told of a scale as a share of the window's size: its logarithm, centred and of about unit
+    spread over usual series."""
+    return (share.clamp(*_VARIABILITY).log() - _USUAL_VARIABILITY) / 2
 
 
 def _lag_index(settings: NetworkSettings) -> Tensor:
