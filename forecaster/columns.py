@@ -25,7 +25,7 @@ _FIRST, _LAST = np.datetime64("0001-01-01", "us"), np.datetime64("9999-12-31T23:
 NameOf = Callable[[int], Any]
 
 
-def decode(batch: pa.RecordBatch) -> tuple[pa.DictionaryArray, npt.NDArray[Any], str | None]:
+def decode(batch: pa.RecordBatch, freq: Frequency) -> tuple[pa.DictionaryArray, npt.NDArray[Any], str | None]:
     """A batch's ids (dictionary encoded), `ds` (int64 or datetime64[us]) and the zone of `ds`."""
     codes = _names(batch.column("unique_id"))
     column = _plain(batch.column("ds"))
@@ -39,7 +39,7 @@ def decode(batch: pa.RecordBatch) -> tuple[pa.DictionaryArray, npt.NDArray[Any],
     if _is_text(column.type):
         steps = _steps_in_text(column)
         if steps is None:
-            return codes, *parse_timestamps(column, name, "ds")
+            return codes, *parse_timestamps(column, name, "ds", freq)
         column = steps
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         return codes, _whole_steps(column.to_numpy(zero_copy_only=False), name), None
@@ -80,8 +80,13 @@ def names(given: pa.Array, field: str) -> pa.DictionaryArray:
     return column.cast(pa.string()).dictionary_encode()
 
 
-def parse_timestamps(column: pa.Array, name: NameOf, field: str) -> tuple[npt.NDArray[Any], str | None]:
-    """ISO 8601 text to datetime64[us], and `UTC` where it has a zone. All of it must have one, or none."""
+def parse_timestamps(
+    column: pa.Array, name: NameOf, field: str, freq: Frequency
+) -> tuple[npt.NDArray[Any], str | None]:
+    """ISO 8601 text to datetime64[us], and `UTC` where it has a zone. All of it must have one, or none.
+
+    Where steps follow the calendar, a day is the one that is written, whatever the offset beside it.
+    """
     shaped = pc.match_substring_regex(column, r"^\s*\d{4}(-|\d{2,4}|\s*$)").to_numpy(zero_copy_only=False)
     if not shaped.all():
         row = int(np.flatnonzero(~shaped)[0])
@@ -92,6 +97,8 @@ def parse_timestamps(column: pa.Array, name: NameOf, field: str) -> tuple[npt.ND
         problem = f"{column[row].as_py()!r} has no time zone, other timestamps have one"
         raise InputError(problem, series=name(row), field=field, mend="give all of them a zone, or none")
     zone = "UTC" if zoned.any() else None
+    if zone and freq.keeps_wall_clock():
+        column, zone = pc.replace_substring_regex(column, _ZONE, ""), None
     try:
         stamps = column.cast(pa.timestamp("us", zone))  # Arrow's own parser, a hundred times as fast
     except pa.ArrowInvalid:
@@ -103,7 +110,11 @@ def wall_clock(ds: npt.NDArray[Any], zone: str | None, freq: Frequency) -> npt.N
     """UTC instants to local wall-clock time where steps follow the calendar; untouched otherwise."""
     if zone is None or not freq.keeps_wall_clock():
         return ds
-    local = pd.DatetimeIndex(ds).tz_localize("UTC").tz_convert(zone).tz_localize(None)
+    try:
+        local = pd.DatetimeIndex(ds).tz_localize("UTC").tz_convert(zone).tz_localize(None)
+    except (KeyError, ValueError) as error:
+        mend = "use a name such as Europe/Berlin, or UTC"
+        raise InputError(f"there is no time zone {zone!r}", field="ds", mend=mend) from error
     stamps: npt.NDArray[Any] = local.to_numpy("datetime64[us]")
     return stamps
 
@@ -199,7 +210,7 @@ def _other_spellings(column: pa.Array, zone: str | None, name: NameOf, field: st
     if stamps.isna().any():
         row = int(np.flatnonzero(stamps.isna())[0])
         raise _bad_timestamp(f"{text.iloc[row]!r} is not a timestamp", name(row), field)
-    return pa.array(stamps).cast(pa.timestamp("us", zone))
+    return pa.array(stamps).cast(pa.timestamp("us", zone), safe=False)  # what is finer is cut off
 
 
 def _bad_timestamp(problem: str, series: Any, field: str) -> InputError:

@@ -125,6 +125,10 @@ class Frequency:
         wanted = first + (day - 1).astype("timedelta64[D]")
         return np.where(day == _MONTH_END, last, np.minimum(wanted, last)).astype("datetime64[us]")
 
+    def off_grid(self, phase: IntArray) -> npt.NDArray[np.bool_]:
+        """Where a phase of `to_grid` is that of no step: weekends, where steps are business days."""
+        return (phase >= _DAY_US) & (self.kind == "business")
+
     def same_step(self, other: Frequency) -> bool:
         """Whether a step is as long, whatever its name and phase."""
         return (self.kind, self.step) == (other.kind, other.step)
@@ -163,9 +167,10 @@ def _from_offset(name: str, code: str, offset: Any, season: int | None) -> Frequ
     if code == "W":
         anchor = (offset.weekday - _THURSDAY) % 7 * _DAY_US  # weeks are counted from Thursday, 1 January 1970
         return Frequency(name, "tick", 7 * count * _DAY_US, season or max(1, round(52 / count)), anchor, True)
-    if not hasattr(offset, "nanos"):
-        raise _unknown(name)
-    step = int(offset.nanos) // 1000
+    try:
+        step = int(offset.nanos) // 1000
+    except (AttributeError, ValueError) as error:  # pandas knows it, but its steps are of no fixed length
+        raise _unknown(name) from error
     if step < 1:
         raise _unknown(name)
     return Frequency(name, "tick", step, season or _tick_season(step))

@@ -22,7 +22,7 @@ _DAY_US = 86_400_000_000
 _WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 _EPOCH_WEEKDAY = 3  # 1 January 1970 was a Thursday
 _UNITS = (("h", 3_600_000_000), ("min", 60_000_000), ("s", 1_000_000), ("ms", 1000), ("us", 1))
-_CALENDAR, _BUSINESS = Frequency.parse("MS"), Frequency.parse("B")
+_CALENDAR, _BUSINESS, _ELAPSED = (Frequency.parse(name) for name in ("MS", "B", "h"))
 _MONTHS = {1: "M", 3: "Q", 12: "Y"}
 _MEND = "say what one step is (freq), and what the rows within a step give if they are irregular (resample)"
 
@@ -52,11 +52,12 @@ def _rows(opened: Source) -> tuple[list[Any], IntArray, npt.NDArray[Any]]:
     index: dict[Any, int] = {}
     parts, rows = [], 0
     for batch in opened.batches():
-        codes, ds, zone = decode(batch)
+        codes, ds, _ = decode(batch, _ELAPSED)
+        _, days, zone = decode(batch, _CALENDAR)
         if np.issubdtype(ds.dtype, np.integer):
             raise InputError("ds counts steps, which do not say how long they are", field="freq", mend=_MEND)
         numbers = np.array([index.setdefault(name, len(index)) for name in codes.dictionary.to_pylist()], np.int64)
-        parts.append((numbers[codes.indices.to_numpy(zero_copy_only=False)], ds, wall_clock(ds, zone, _CALENDAR)))
+        parts.append((numbers[codes.indices.to_numpy(zero_copy_only=False)], ds, wall_clock(days, zone, _CALENDAR)))
         rows += len(ds)
         if rows >= _MOST_ROWS:
             break

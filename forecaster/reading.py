@@ -51,7 +51,7 @@ def read_panel(
     opened = open_source(source, declared.values, declared.columns)
     layout = _Layout(frequency, rows or RowSettings())
     for batch in opened.batches():
-        layout.add(*decode(batch))
+        layout.add(*decode(batch, frequency))
     if not layout.rows:
         raise InputError("the data holds no rows", mend="give at least one row of unique_id, ds, y")
     values, offsets, known, notes = _place(opened, layout, declared)
@@ -109,8 +109,12 @@ def panel_from_histories(
         repeated = next(name for i, name in enumerate(ids) if name in ids[:i])
         raise InputError("the id occurs twice", series=repeated, field="id", mend="give each series an id of its own")
     arrays = [_numbers(name, history) for name, history in zip(ids, values, strict=True)]
-    ds, zone = _parse_starts(ids, starts)
+    ds, zone = _parse_starts(ids, starts, frequency)
     ordinal, phase = frequency.to_grid(ds)
+    if (off := frequency.off_grid(phase)).any():
+        row = int(np.flatnonzero(off)[0])
+        problem = f"{ds[row]} does not lie on the {frequency} grid"
+        raise InputError(problem, series=ids[row], field="start", mend="start at the first business day")
     offsets = np.concatenate([[0], np.cumsum([len(array) for array in arrays])]).astype(np.int64)
     flat = np.concatenate(arrays) if arrays else np.zeros(0, np.float32)
     integer = bool(np.issubdtype(ds.dtype, np.integer))
@@ -127,7 +131,7 @@ def _numbers(name: str, history: Any) -> FloatArray:
     return to_float32(array, lambda _: name, "values")
 
 
-def _parse_starts(ids: Sequence[str], starts: Sequence[Any]) -> tuple[npt.NDArray[Any], str | None]:
+def _parse_starts(ids: Sequence[str], starts: Sequence[Any], freq: Frequency) -> tuple[npt.NDArray[Any], str | None]:
     given = [1 if start is None else start for start in starts]
     counted = [isinstance(start, (int, np.integer)) and not isinstance(start, bool) for start in given]
     if all(counted):
@@ -141,8 +145,7 @@ def _parse_starts(ids: Sequence[str], starts: Sequence[Any]) -> tuple[npt.NDArra
         problem = "the start is missing" if starts[row] is None else "some series start at a timestamp, some at a step"
         raise InputError(problem, series=ids[row], field="start", mend="give each series a timestamp, or each a step")
     text = pa.array([start.isoformat() if isinstance(start, datetime) else str(start) for start in given])
-    stamps, zone = parse_timestamps(text, lambda row: ids[row], "start")
-    return stamps, "UTC" if zone else None
+    return parse_timestamps(text, lambda row: ids[row], "start", freq)
 
 
 class _Layout:
@@ -207,9 +210,7 @@ class _Layout:
         self.zone = "UTC" if zone and not self.freq.keeps_wall_clock() else None
 
     def _check_phase(self, series: IntArray, phase: IntArray, ds: npt.NDArray[Any]) -> None:
-        off = phase != self.phase[series]
-        if self.freq.kind == "business":
-            off |= phase >= 86_400_000_000
+        off = (phase != self.phase[series]) | self.freq.off_grid(phase)
         if off.any():
             row = int(np.flatnonzero(off)[0])
             raise InputError(
@@ -243,7 +244,7 @@ def _place(
     others = CovariateReader(declared, total, len(lengths), layout.rules.combine) if declared.columns else None
     told = flat_array(total, np.int32, 0) if layout.rules.combine else None
     for batch in opened.batches():
-        codes, ds, zone = decode(batch)
+        codes, ds, zone = decode(batch, layout.freq)
         series = layout.number(codes)
         ordinal, _ = layout.grid(ds, zone)
         within = ordinal - layout.first[series]

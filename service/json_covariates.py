@@ -71,7 +71,7 @@ def _timestamps(panel: Panel, series: Sequence[SeriesIn], horizon: int) -> pa.Ar
     if pa.types.is_integer(flat.type):
         given, zone = flat.to_numpy(), None
     else:
-        given, zone = parse_timestamps(flat, lambda _: None, "timestamps")
+        given, zone = parse_timestamps(flat, lambda _: None, "timestamps", panel.freq)
     ends = np.cumsum([one.steps() for one in series])[:-1]
     parts = [part for row, own in enumerate(np.split(given, ends)) for part in (own, ahead[row])]
     joined = np.concatenate(parts)

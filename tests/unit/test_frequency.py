@@ -23,7 +23,7 @@ def test_season_follows_from_the_frequency(name: str, season: int) -> None:
     assert Frequency.parse(name).season == season
 
 
-@pytest.mark.parametrize("name", ["", "foo", "0h", "-1h", "3B", "h h", "1.5h", None, 7])
+@pytest.mark.parametrize("name", ["", "foo", "0h", "-1h", "3B", "h h", "1.5h", None, 7, "BME", "BQE", "C", "bh", "SME"])
 def test_nonsense_is_refused_with_a_mend(name: object) -> None:
     with pytest.raises(InputError, match="use a pandas frequency"):
         Frequency.parse(name)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from forecaster.data import bundled
 from forecaster.errors import InputError
 from forecaster.frequency import Frequency
 from forecaster.inference import infer_freq
+from forecaster.reading import read_panel
 from forecaster.settings import RowSettings
 
 
@@ -61,3 +62,10 @@ def test_what_cannot_be_told_is_told_with_examples() -> None:
     both = rows(pd.date_range("2024-01-01", periods=300, freq="D"), pd.date_range("2024-01-01", periods=5, freq="h"))
     with pytest.raises(InputError, match=r"series 's1'.*most often after 1 day.* but 2024-01-01T00.* 2024-01-01T01"):
         infer_freq(both)
+
+
+def test_hours_with_offsets_are_instants_when_the_clocks_change() -> None:
+    hours = pd.date_range("2024-03-30T20:00", periods=12, freq="h", tz="Europe/Berlin")
+    frame = pd.DataFrame({"unique_id": "a", "ds": [hour.isoformat() for hour in hours], "y": 1.0})
+    assert infer_freq(frame) == "h"
+    assert read_panel(frame, "h").lengths.tolist() == [12]

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from forecaster.errors import InputError, NotFound
+from forecaster.inference import infer_freq
 from forecaster.panel import Panel
 from forecaster.reading import panel_from_histories, read_panel
 
@@ -84,6 +85,53 @@ def test_a_zone_is_an_instant_by_the_hour_and_a_wall_clock_by_the_day() -> None:
     hourly = read_panel(pd.DataFrame({"unique_id": "a", "ds": hours, "y": 1.0}), "h")
     assert hourly.lengths.tolist() == [30]
     assert hourly.zone == "UTC"
+
+
+@pytest.mark.parametrize("freq", ["D", "MS", "W-FRI"])
+def test_a_day_is_the_one_that_is_written_whatever_the_offset_beside_it(freq: str) -> None:
+    days = pd.date_range("2024-03-01", periods=3, freq=freq)  # the clocks change in between
+    text = [f"{day.date()}T00:00:00{offset}" for day, offset in zip(days, ("+01:00", "+02:00", "Z"), strict=True)]
+    table = read_panel(pd.DataFrame({"unique_id": "a", "ds": text, "y": 1.0}), freq)
+    assert table.zone is None
+    assert table.timestamps(0).tolist() == days.to_pydatetime().tolist()
+    history = panel_from_histories(["a"], [text[0]], [[1.0, 2.0, 3.0]], freq)
+    assert history.timestamps(0).tolist() == days.to_pydatetime().tolist()
+    assert infer_freq(pd.DataFrame({"unique_id": "a", "ds": text, "y": 1.0})) == freq
+
+
+def test_a_history_of_business_days_starts_on_one() -> None:
+    with pytest.raises(InputError, match=r"2024-01-06.*business day"):
+        panel_from_histories(["a"], ["2024-01-06"], [[1.0, 2.0]], "B")
+
+
+def test_what_is_finer_than_a_microsecond_is_cut_off() -> None:
+    panel = panel_from_histories(["a"], ["2024-05-01T13:45:12.1234567Z"], [[1.0, 2.0]], "s")
+    assert str(panel.timestamps(0)[0]) == "2024-05-01T13:45:12.123456"
+
+
+def test_a_zone_that_there_is_not_is_named() -> None:
+    ds = pa.array([0], pa.timestamp("us", "Mars/Olympus"))
+    with pytest.raises(InputError, match="Mars/Olympus"):
+        read_panel(pa.table({"unique_id": ["a"], "ds": ds, "y": [1.0]}), "D")
+
+
+def test_a_column_that_nobody_asked_for_may_hold_anything(tmp_path: Path) -> None:
+    """Its type would be guessed from the first block, of a mebibyte."""
+    rows = 60_000
+    days = pd.date_range("1900-01-01", periods=rows, freq="h")
+    frame = pd.DataFrame({"unique_id": "a", "ds": days, "y": 1.0, "event": None, "promo": 0}).astype({"event": object})
+    frame.loc[rows - 1, "event"], frame["promo"] = "Easter", [*[0] * (rows - 1), 0.5]
+    text = frame.to_csv(index=False).replace(",0.0\n", ",0\n")
+    (tmp_path / "a.csv").write_text(text)
+    panel = read_panel(str(tmp_path / "a.csv"), "h")
+    assert len(panel.values) == rows
+    assert len(panel.notes) == 2
+
+
+def test_a_header_in_another_encoding_is_an_error_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("unique_id,ds,y,größe\na,2024-01-01,1,2\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"a\.csv"):
+        read_panel(str(tmp_path / "a.csv"), "D")
 
 
 def test_a_category_without_rows_is_no_series() -> None:
