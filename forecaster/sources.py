@@ -109,18 +109,21 @@ def _open_parquet(path: str, wanted: Wanted) -> Source:
 def _open_csv(path: str, compression: str | None, wanted: Wanted) -> Source:
     # Read as text: a cell that is no date or number can then be named with its series.
     types = {column: pa.string() for column in wanted.own}
-    blank = pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=["", "null", "NULL"])
 
-    def reader(file: Any) -> Any:
+    def reader(file: Any, only: list[str] | None) -> Any:
+        # A column that nobody asked for is not read: the first block would say its type, and a later one gainsay it.
+        options = pyarrow.csv.ConvertOptions(
+            column_types=types, include_columns=only, strings_can_be_null=True, null_values=["", "null", "NULL"]
+        )
         stream = pa.CompressedInputStream(file, compression) if compression else file
-        return pyarrow.csv.open_csv(stream, convert_options=blank)
+        return pyarrow.csv.open_csv(stream, convert_options=options)
 
-    with _reading(path) as file, closing(reader(file)) as opened:
+    with _reading(path) as file, closing(reader(file, None)) as opened:
         columns = opened.schema.names
     _require_columns(columns, wanted)
 
     def batches() -> Iterator[pa.RecordBatch]:
-        with _reading(path) as file, closing(reader(file)) as opened:
+        with _reading(path) as file, closing(reader(file, list(wanted.all))) as opened:
             for batch in opened:
                 yield batch.select(wanted.all)
 
@@ -156,7 +159,8 @@ class _reading:
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         self._file.close()
-        if isinstance(error, (pa.ArrowException, EOFError, OSError)):  # zlib's complaints come as OSError
+        # zlib's complaints come as OSError
+        if isinstance(error, (pa.ArrowException, EOFError, OSError, UnicodeDecodeError)):
             problem = f"{self.path} cannot be read ({first_line(error)})"
             raise InputError(problem, mend="check that the file is whole and of the type its name says") from error
 
