@@ -61,23 +61,35 @@ def category_count(feature: CalendarFeature, settings: CovariateSettings) -> int
 
 
 def calendar_table(panel: Panel, settings: CovariateSettings, horizon: int) -> tuple[FloatArray, IntArray]:
-    """[K, M] codes of all steps from the first of any series to `horizon` beyond the last, and [N] each one's first.
+    """[K, M] codes of the steps of all series and `horizon` beyond each, and [N] the place of each one's first.
 
-    Series of different phases have a stretch of the table each.
+    Series that overlap share a stretch of the table; those of other phases, and of other times, have their own: what
+    lies between two series a century apart takes no room.
     """
-    phases, which = np.unique(panel.phase, return_inverse=True)
+    which = np.unique(panel.phase, return_inverse=True)[1]
     low, high = int(panel.start.min()), int(panel.ends.max()) + horizon
-    ordinal = np.arange(low, high + 1)
-    stretches = [panel.freq.from_grid(ordinal, phase, integer=False) for phase in phases]
-    codes = _codes(np.concatenate(stretches), panel.zone, settings)
-    first: IntArray = which * len(ordinal) + panel.start - low
+    line = which * (high - low + 2) - low  # all phases behind one another on one line, which stretches do not cross
+    begin, end = panel.start + line, panel.ends + horizon + line
+    order = np.argsort(begin, kind="stable")
+    reach = np.maximum.accumulate(end[order])
+    opens = np.append(True, begin[order][1:] > reach[:-1])  # a stretch
+    group = np.empty(len(order), np.int64)
+    group[order] = np.cumsum(opens) - 1
+    start = begin[order][opens]
+    length = np.append(reach[:-1][opens[1:]], reach[-1]) - start + 1
+    place = np.cumsum(length) - length
+    own = order[opens]  # a series of each stretch: they are of one phase
+    ordinal = np.arange(length.sum()) + np.repeat(start - line[own] - place, length)
+    phase = np.repeat(panel.phase[own], length)
+    codes = _codes(panel.freq.from_grid(ordinal, phase, integer=False), panel.zone, settings)
+    first: IntArray = place[group] + begin - start[group]
     return codes, first
 
 
 def _names(panel: Panel, settings: CovariateSettings) -> tuple[str, ...]:
     """Of the country's holidays in the years of a panel and some around them. Raises InputError."""
     first, last = panel.timestamps(int(panel.start.argmin()))[0], panel.timestamps(int(panel.ends.argmax()))[-1]
-    years = range(_year(first) - 1, _year(last) + 3)
+    years = tuple(range(_year(first) - 1, _year(last) + 3))
     return tuple(sorted(set(_public_holidays(settings.country or "", years).values())))
 
 
@@ -105,7 +117,7 @@ def _feature(feature: CalendarFeature, index: pd.DatetimeIndex, settings: Covari
 def _holiday_codes(index: pd.DatetimeIndex, settings: CovariateSettings) -> FloatArray:
     """[M] number of the day's holiday among the known names; a day without one is 0, and so is an unknown one."""
     known = {name: number for number, name in enumerate(settings.categories[HOLIDAY], 1)}
-    years = range(int(index.year.min()), int(index.year.max()) + 1)
+    years = tuple(np.unique(index.year).tolist())
     found = _public_holidays(settings.country or "", years)
     days = pd.Series({pd.Timestamp(day): known.get(name, 0) for day, name in found.items()}, dtype=np.float32)
     codes: FloatArray = days.reindex(index.normalize(), fill_value=0.0).to_numpy(np.float32)
@@ -113,7 +125,7 @@ def _holiday_codes(index: pd.DatetimeIndex, settings: CovariateSettings) -> Floa
 
 
 @lru_cache(maxsize=64)
-def _public_holidays(country: str, years: range) -> Mapping[date, str]:
+def _public_holidays(country: str, years: tuple[int, ...]) -> Mapping[date, str]:
     import holidays  # what has no use for them does not pay for it
 
     name, _, subdivision = country.partition("-")

@@ -53,6 +53,18 @@ def test_codes_are_those_of_the_timestamps(freq: str, start: str) -> None:
         assert row.max() <= category_count(feature, CovariateSettings())
 
 
+def test_series_far_apart_take_no_room_for_what_lies_between() -> None:
+    starts = ["1924-01-01", "2024-01-03", "2024-01-01", "2024-01-01T00:00:30", "0024-01-01"]
+    panel = panel_from_histories(list("abcde"), starts, [np.ones(5)] * 2 + [np.ones(5000)] + [np.ones(5)] * 2, "min")
+    codes, first = calendar_table(panel, CovariateSettings(calendar=("minute",)), 3)
+    assert codes.shape[1] < 5100
+    for row in range(5):
+        alone = panel_from_histories(["x"], [starts[row]], [np.ones(int(panel.lengths[row]))], "min")
+        own, (begin,) = calendar_table(alone, CovariateSettings(calendar=("minute",)), 3)
+        steps = int(panel.lengths[row]) + 3
+        np.testing.assert_array_equal(codes[:, first[row] : first[row] + steps], own[:, begin : begin + steps])
+
+
 def test_series_of_other_starts_and_phases_each_have_their_place() -> None:
     starts = ["2024-01-03T00:30:00", "2024-01-01T00:00:00"]
     panel = panel_from_histories(["a", "b"], starts, [np.ones(5), np.ones(60)], "h")
