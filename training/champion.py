@@ -24,9 +24,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Verdict:
+    """champion: the scores of the champion that it was judged against, and `rival` that champion's version, if any"""
+
     promoted: bool
     reason: str
     champion: dict[str, float] | None = None
+    rival: int | None = None
 
 
 def judge(
@@ -39,18 +42,25 @@ def judge(
     if champion is None:
         return Verdict(True, "promoted: there was no champion before")
     if champion.run_id == run_id:  # an earlier attempt at this job was ended just after its promotion
-        return Verdict(True, champion.description or "promoted")
+        return Verdict(True, champion.description or "promoted", rival=int(champion.version))
     try:
         scores, caveat = _score_champion(champion, windows)
     except ArtifactError as error:
-        return Verdict(policy == "always", f"the champion, version {champion.version}, could not be judged: {error}")
+        reason = f"the champion, version {champion.version}, could not be judged: {error}"
+        return Verdict(policy == "always", reason, rival=int(champion.version))
     rival = scores[MEASURE]
     comparison = f"scaled quantile loss {score:.4f} against {rival:.4f} of version {champion.version}{caveat}"
     if policy == "always":
-        return Verdict(True, f"promoted as asked: {comparison}", scores)
+        return Verdict(True, f"promoted as asked: {comparison}", scores, int(champion.version))
     if score < rival:
-        return Verdict(True, f"promoted: {comparison}", scores)
-    return Verdict(False, f"not promoted: {comparison}", scores)
+        return Verdict(True, f"promoted: {comparison}", scores, int(champion.version))
+    return Verdict(False, f"not promoted: {comparison}", scores, int(champion.version))
+
+
+def holds(verdict: Verdict, client: MlflowClient, name: str) -> bool:
+    """Whether the champion is still the one that the verdict compared with: another training may have ended since."""
+    champion = champion_of(client, name)
+    return not verdict.promoted or (None if champion is None else int(champion.version)) == verdict.rival
 
 
 def settle(client: MlflowClient, name: str, version: int, verdict: Verdict) -> None:

@@ -17,6 +17,7 @@ from forecaster.reading import read_panel
 from forecaster.store.registry import Reference, champion_of, download, resolve, rollback
 from forecaster.store.settings import StoreSettings
 from tests.fixtures_training import weather_request
+from training import champion
 from training.pipeline import train
 from training.progress import Progress
 from training.request import Silent, TrainResult
@@ -101,8 +102,12 @@ def test_the_same_data_again_does_not_win_and_becomes_challenger(first: TrainRes
 
 
 def test_a_promotion_can_be_taken_back(first: TrainResult, settings: StoreSettings, tracking: MlflowClient) -> None:
+    better = champion.Verdict(True, "promoted", rival=first.version)
+    assert champion.holds(better, tracking, "weather")
     forced = train(request(promote="always", seed=5), settings)
     assert forced.promoted
+    assert not champion.holds(better, tracking, "weather"), "it must be compared with the new one now"
+    assert champion.holds(champion.Verdict(False, "not promoted"), tracking, "weather")
     assert int(resolve(tracking, Reference.parse("weather")).version) == forced.version
     assert int(rollback(tracking, "weather").version) == first.version
     assert int(resolve(tracking, Reference.parse("weather")).version) == first.version
