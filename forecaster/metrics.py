@@ -42,8 +42,8 @@ def _mean_change(values: FloatArray, begin: IntArray, end: IntArray, lag: int) -
     count = np.empty(len(begin))
     for chunk in groups(np.append(begin, end[-1:]), _GROUP):  # bounded temporaries, whatever the panel's size
         low, high = begin[chunk.start], max(end[chunk.start : chunk.stop].max(), begin[chunk.start])
-        part = values[low:high]
-        change = np.abs(part[lag:] - part[:-lag]).astype(np.float64)
+        part = values[low:high].astype(np.float64)  # in which no difference overflows
+        change = np.abs(part[lag:] - part[:-lag])
         known = ~np.isnan(change)
         sums = np.concatenate([[0], np.cumsum(np.where(known, change, 0))])
         counts = np.concatenate([[0], np.cumsum(known)])
@@ -51,7 +51,8 @@ def _mean_change(values: FloatArray, begin: IntArray, end: IntArray, lag: int) -
         last = np.clip(end[chunk] - low - lag, first, len(sums) - 1)
         total[chunk], count[chunk] = sums[last] - sums[first], counts[last] - counts[first]
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(count > 0, total / count, np.nan).astype(np.float32)
+        mean = np.minimum(total / count, np.finfo(np.float32).max)
+        return np.where(count > 0, mean, np.nan).astype(np.float32)
 
 
 def smape(truth: Array, forecast: Array) -> Array:

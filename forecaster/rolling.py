@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from forecaster.backtest import backtest_windows, evaluate, has_seen, score_points, target_metrics
+from forecaster.backtest import (
+    backtest_windows,
+    forecast_windows,
+    has_seen,
+    score_points,
+    score_quantiles,
+    target_metrics,
+)
 from forecaster.baselines import seasonal_naive
 from forecaster.errors import InputError
+from forecaster.forecast import check_finite
 from forecaster.panel import FloatArray, Panel
 from forecaster.predictor import LONGEST_HORIZON, Predictor
 
@@ -60,7 +68,9 @@ def roll(
         most=max(_FEWEST_WINDOWS, _MOST_NUMBERS // (steps * len(info.quantiles))),
     )
     other = held_out() if has_seen(info, found) else None
-    scores = evaluate(other or served, found)
+    grid = forecast_windows(other or served, found)
+    check_finite(panel, grid, found.series)
+    scores = score_quantiles(found, grid, info.quantiles, positive=info.settings.transform == "log")
     warnings = []
     if other is not None:
         warnings.append(

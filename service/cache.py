@@ -66,8 +66,13 @@ class ModelCache:
         """Load the local copy. Raises ArtifactError."""
         return load_artifact(self._place(version))
 
-    def load_held_out(self, version: Version) -> Predictor | None:
-        """Of the local copy the fit that has not seen the last steps, if it was kept. Raises ArtifactError."""
+    def load_held_out(self, version: Version, download: Download) -> Predictor | None:
+        """The fit that has not seen the last steps, if it was kept. A copy that was dropped is fetched again.
+
+        Raises ArtifactError, and what `download` raises.
+        """
+        if not self._place(version).is_dir():
+            self.obtain(version, download)
         return load_held_out(self._place(version))
 
     def note(self, serving: Serving) -> None:

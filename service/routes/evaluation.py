@@ -71,7 +71,7 @@ def _backtest(asked: BacktestRequest, given: Histories, model: ServedModel, part
             windows=asked.windows,
             step=asked.step,
             horizon=asked.horizon,
-            held_out=lambda: parts.cache.load_held_out(model.version),
+            held_out=lambda: parts.cache.load_held_out(model.version, parts.registry.download),
         )
     except InputError as error:
         raise given.place(error) from error

@@ -50,6 +50,15 @@ def test_a_backtest_is_that_of_the_library(client: httpx.Client, toy: Predictor)
     assert len(ask(client, "/v1/backtest", series=given, horizon=3)["error_by_step"]) == 3
 
 
+def test_values_at_the_edge_of_32_bits_are_the_clients_mistake(client: httpx.Client) -> None:
+    given = series(2)
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], HOURS)
+    given[1]["values"] = (3.3e38 * signs).tolist()
+    refused = client.post("/v1/backtest", json={"series": given, "windows": 2})
+    assert refused.status_code == 422, refused.text
+    assert refused.json()["errors"][0]["pointer"].startswith("/series/1")
+
+
 def test_a_point_that_hardly_any_forecast_expected_is_an_anomaly(client: httpx.Client, toy: Predictor) -> None:
     given = series(2)
     given[0]["values"][-5] *= 50

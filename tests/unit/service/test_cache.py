@@ -64,6 +64,15 @@ def test_a_damaged_copy_is_fetched_anew(cache: ModelCache, tmp_path: Path) -> No
     assert cache.load(FIRST).info.name == "m"
 
 
+def test_the_fit_without_the_end_is_fetched_again_where_the_copy_was_dropped(cache: ModelCache, tmp_path: Path) -> None:
+    cache.obtain(FIRST, deliver())
+    assert cache.load_held_out(FIRST, refuse) is None  # none was kept; but the copy is there
+    cache.note(Serving(THIRD, SECOND))
+    assert copies(tmp_path) == []
+    assert cache.load_held_out(FIRST, deliver()) is None
+    assert copies(tmp_path) == ["1-10000000"]
+
+
 def test_what_is_served_survives_with_the_one_before(cache: ModelCache, tmp_path: Path) -> None:
     for version in (FIRST, SECOND, THIRD):
         cache.obtain(version, deliver())
