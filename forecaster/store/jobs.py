@@ -137,7 +137,12 @@ class JobStore:
             with self._writing() as connection:
                 return _job(connection.execute(sa.insert(jobs).values(values).returning(jobs)).one())
         except sa.exc.IntegrityError:
-            return self._submitted_before(spec, idempotency_key)
+            known = self.with_key(idempotency_key) if idempotency_key else None
+            if known is None:
+                raise
+        if known.spec != spec:
+            raise Conflict(f"the idempotency key {idempotency_key!r} already belongs to job {known.id}, which differs")
+        return known
 
     def get(self, job_id: str) -> Job:
         """The job, with the tail of its log. Raises NotFound."""
@@ -225,12 +230,11 @@ class JobStore:
             raise LostLease(f"job {job_id} is no longer held under claim {token}")
         return bool(row.cancel_requested)
 
-    def _submitted_before(self, spec: JobSpec, idempotency_key: str | None) -> Job:
+    def with_key(self, idempotency_key: str) -> Job | None:
+        """The job that was submitted with this key, if any."""
         with self._reading() as connection:
-            known = _job(connection.execute(sa.select(jobs).where(jobs.c.idempotency_key == idempotency_key)).one())
-        if known.spec != spec:
-            raise Conflict(f"the idempotency key {idempotency_key!r} already belongs to job {known.id}, which differs")
-        return known
+            row = connection.execute(sa.select(jobs).where(jobs.c.idempotency_key == idempotency_key)).one_or_none()
+        return None if row is None else _job(row)
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:

@@ -39,7 +39,11 @@ def submit(parts: Needs, spec: JobSpec, response: Response, idempotency_key: _Ke
     except NotFound as error:
         raise InputError(str(error), field="dataset", mend=f"PUT it to /v1/datasets/{spec.dataset} first") from error
     # The version is pinned now: an attempt that resumes must not find other data.
-    pinned = spec.model_copy(update={"started_by": "api", "dataset": stored.reference})
+    dataset = stored.reference
+    before = parts.jobs.with_key(idempotency_key) if idempotency_key else None
+    if before is not None and before.spec.dataset.startswith(f"{spec.dataset}@"):
+        dataset = before.spec.dataset  # the same request again, though newer data may have come meanwhile
+    pinned = spec.model_copy(update={"started_by": "api", "dataset": dataset})
     job = parts.jobs.submit(pinned, idempotency_key)
     response.headers["Location"] = f"/v1/training-jobs/{job.id}"
     return job

@@ -70,6 +70,19 @@ def test_the_same_key_gives_the_same_job(client: httpx.Client) -> None:
     assert len(client.get("/v1/training-jobs").json()["jobs"]) == 1
 
 
+def test_the_same_key_gives_the_same_job_though_newer_data_has_come(client: httpx.Client) -> None:
+    def post(**changes: Any) -> httpx.Response:
+        return client.post("/v1/training-jobs", json={**SPEC, **changes}, headers={"Idempotency-Key": "tuesday"})
+
+    first = post()
+    client.put("/v1/datasets/sales?format=csv", content=CSV + b"a,2024-01-03,3\n").raise_for_status()
+    again = post()
+    assert again.status_code == 202, again.text
+    assert again.json() == first.json()
+    assert post(horizon=8).status_code == 409
+    assert submit(client)["spec"]["dataset"] != first.json()["spec"]["dataset"]
+
+
 @pytest.mark.parametrize(
     ("changes", "pointer"),
     [
