@@ -16,7 +16,7 @@ from service.engines import ServedModel
 from service.errors import PlacedInputError, UnsupportedMedia
 from service.media import content_type
 from service.openapi import EXPLAIN
-from service.question import Question
+from service.question import Question, check_freq
 from service.state import Needs, Parts
 
 router = APIRouter(tags=["forecasts"])
@@ -45,6 +45,7 @@ def _answer(question: Question, model: ServedModel, parts: Parts) -> Response:
         error = InputError("what is explained is the forecast before it is made to add up", mend="leave the sums out")
         raise PlacedInputError(error, "sums")
     try:
+        check_freq(question.freq, model)
         panel = question.panel(predictor.freq, settings, question.horizon or settings.horizon)
         _check_few(panel)
         found = explain(predictor, panel, horizon=question.horizon)

@@ -173,6 +173,8 @@ def test_an_explanation_adds_up_and_tells_what_promotions_do(trained: Predictor,
     many = [{**as_series(TABLE)[0], "id": number} for number in range(21)]
     assert serving.post("/v1/explain", json={"series": many}).status_code == 422
     assert serving.post("/v1/explain", json={"series": many[:1], "horizon": 8}).status_code == 422
+    other = serving.post("/v1/explain", json={"series": many[:1], "freq": "W"})
+    assert (other.status_code, other.json()["errors"][0]["pointer"]) == (422, "/freq")
     assert serving.post("/v1/explain", content="x", headers={"Content-Type": "text/csv"}).status_code == 415
 
 
