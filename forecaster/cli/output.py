@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout, and nothing else.")]
 
@@ -61,7 +62,7 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
         # An id is copied by a person, so it is never broken.
         table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=column == "id")
     for row in rows:
-        table.add_row(*(figure(cell) for cell in row))
+        table.add_row(*(Text(figure(cell)) for cell in row))  # not markup: an id may have brackets
     stdout.print(table)
 
 

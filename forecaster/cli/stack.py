@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from forecaster.errors import TrainingError
 
 if TYPE_CHECKING:
     from forecaster.store.settings import StoreSettings
+    from service.settings import ServiceSettings
 
 QUICKSTART = "new-york-weather"
 _QUICKSTART_HORIZON = 48
@@ -26,16 +27,21 @@ _HISTORY = (
 # Without the query MLflow 3 opens on its pages for language models; it remembers the choice.
 _PAGE = "#/experiments?workflowType=machine_learning"
 
-Host = Annotated[str, typer.Option("--host", envvar="FORECASTER_HOST", help="Address to listen on.")]
-Port = Annotated[int, typer.Option("--port", envvar="FORECASTER_PORT", help="Port of the API.", min=1, max=65535)]
+# No defaults here: what is not given comes from the environment or `.env`, as the API's other settings do.
+Host = Annotated[
+    str | None, typer.Option("--host", help="Address to listen on. [env: FORECASTER_HOST, else 127.0.0.1]")
+]
+Port = Annotated[
+    int | None, typer.Option("--port", help="Port of the API. [env: FORECASTER_PORT, else 8000]", min=1, max=65535)
+]
 MlflowPort = Annotated[
     int, typer.Option("--mlflow-port", envvar="FORECASTER_MLFLOW_PORT", help="Port of the MLflow UI.", min=1, max=65535)
 ]
 
 
 def up(
-    host: Host = "127.0.0.1",
-    port: Port = 8000,
+    host: Host = None,
+    port: Port = None,
     mlflow_port: MlflowPort = 5000,
     quick: Annotated[
         bool, typer.Option("--quickstart/--no-quickstart", help="Train the example model if there is none.")
@@ -44,9 +50,8 @@ def up(
 ) -> None:
     """Start MLflow, a training worker and the API, here and in the foreground. Ctrl-C stops them all."""
     prepare(json)
-    from forecaster.store.settings import StoreSettings
-
-    settings = StoreSettings()
+    settings = _service_settings(host, port)
+    host, port = settings.host, settings.port
     require_free(host, port, "--port")
     own_mlflow = settings.tracking_uri.startswith("sqlite:")
     tracking = f"http://127.0.0.1:{mlflow_port}" if own_mlflow else settings.tracking_uri
@@ -65,6 +70,8 @@ def up(
             processes.wait_for(f"{address}/healthz/live", _START_SECONDS)
         if quick:
             os.environ.update(variables)
+            from forecaster.store.settings import StoreSettings
+
             _train_quickstart(StoreSettings())
             with stderr.status("waiting for the API to load the model"):
                 processes.wait_for(f"{address}/healthz/ready", 30, rf'"{QUICKSTART}","version":\d')
@@ -149,14 +156,20 @@ def _train_quickstart(settings: StoreSettings) -> bool:
     return True
 
 
-def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
+def _service_settings(host: str | None, port: int | None) -> ServiceSettings:
+    from service.settings import ServiceSettings
+
+    given: dict[str, Any] = {"host": host, "port": port}
+    return ServiceSettings(**{name: value for name, value in given.items() if value is not None})
+
+
+def serve(host: Host = None, port: Port = None) -> None:
     """Run the API alone."""
     set_environment()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     from service.server import run
-    from service.settings import ServiceSettings
 
-    run(ServiceSettings(host=host, port=port))
+    run(_service_settings(host, port))
 
 
 def worker() -> None:

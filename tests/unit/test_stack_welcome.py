@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from forecaster.cli.stack import _welcome
+from forecaster.cli.stack import _service_settings, _welcome
 from forecaster.store.settings import StoreSettings
 
 
@@ -11,3 +13,17 @@ def test_the_example_is_told_where_its_model_is_trained(example: bool, capsys: p
     assert "http://127.0.0.1:1/docs" in told
     assert "http://127.0.0.1:2/#/experiments" in told
     assert ("curl" in told) == example
+
+
+def test_where_to_listen_is_said_by_option_then_environment_then_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("FORECASTER_HOST", "FORECASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    assert (_service_settings(None, None).host, _service_settings(None, None).port) == ("127.0.0.1", 8000)
+    (tmp_path / ".env").write_text("FORECASTER_PORT=9000\n")
+    assert _service_settings(None, None).port == 9000
+    monkeypatch.setenv("FORECASTER_PORT", "9001")
+    assert _service_settings(None, None).port == 9001
+    assert _service_settings("0.0.0.0", 9002).port == 9002
