@@ -61,6 +61,7 @@ _BRIEFLY = [column for column in jobs.c if column.name != "log_tail"]
 _queued = jobs.c.status == "queued"
 _running = jobs.c.status == "running"
 _abandoned = sa.and_(_running, jobs.c.lease_until < now())
+_beyond_hope = sa.or_(jobs.c.cancel_requested, jobs.c.attempt >= jobs.c.max_attempts)
 
 
 class LostLease(ForecasterError):
@@ -181,7 +182,9 @@ class JobStore:
         """The job that has waited longest, or whose worker was lost, now leased to `worker`."""
         with self._writing() as connection:
             _bury(connection)
-            waiting = sa.select(jobs.c.id).where(sa.or_(_queued, _abandoned)).order_by(jobs.c.number).limit(1)
+            # A lease may run out after the burial: the next claim buries that job.
+            lost = sa.and_(_abandoned, ~_beyond_hope)
+            waiting = sa.select(jobs.c.id).where(sa.or_(_queued, lost)).order_by(jobs.c.number).limit(1)
             # Two workers never wait for, nor get, the same row. SQLite has no such clause and needs none.
             job_id = connection.execute(waiting.with_for_update(skip_locked=True)).scalar()
             if job_id is None:
@@ -296,6 +299,5 @@ def _cancelled_or_failed(error: str) -> dict[str, Any]:
 
 def _bury(connection: sa.Connection) -> None:
     """End the jobs whose worker was lost and that nobody shall try again."""
-    beyond_hope = sa.and_(_abandoned, sa.or_(jobs.c.cancel_requested, jobs.c.attempt >= jobs.c.max_attempts))
     error = f"given up after {MAX_ATTEMPTS} attempts: each time its worker was lost (killed, or out of memory)"
-    connection.execute(sa.update(jobs).where(beyond_hope).values(_cancelled_or_failed(error)))
+    connection.execute(sa.update(jobs).where(_abandoned, _beyond_hope).values(_cancelled_or_failed(error)))

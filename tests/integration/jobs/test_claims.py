@@ -94,3 +94,16 @@ def test_job_that_takes_every_worker_down_fails_in_the_end(store: JobStore, lost
     assert job.status == "failed"
     assert job.error == "given up after 3 attempts: each time its worker was lost (killed, or out of memory)"
     assert job.finished_at is not None
+
+
+def test_a_lease_that_runs_out_while_a_worker_claims_gives_no_attempt_too_many(
+    store: JobStore, lost: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = store.submit(spec()).id
+    for _ in range(3):
+        lost.claim("w")
+    with monkeypatch.context() as clock:
+        clock.setattr("forecaster.store.jobs._bury", lambda _: None)  # at its time, the lease still held
+        assert store.claim("w") is None
+    assert store.claim("w") is None
+    assert store.get(job_id).status == "failed"
