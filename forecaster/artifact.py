@@ -89,7 +89,10 @@ def _read_network(weights: Path, settings: ModelSettings) -> ForecastNetwork:
     try:
         # Older artifacts do not say how much to widen the forecast of a short history: then it is as it was.
         young = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("young_")}
-        network.load_state_dict({**young, **load_file(weights)})
+        found = {**young, **load_file(weights)}
+        if "calibration" in found:  # which older ones have for all targets together
+            found["calibration"] = found["calibration"].expand_as(network.calibration)
+        network.load_state_dict(found)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ArtifactError(f"the weights in {weights} cannot be read: {first_line(error)}") from error
     return network

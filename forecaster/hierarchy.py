@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter, ValidationError
 
 from forecaster.errors import InputError
 from forecaster.forecast import Forecast
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 Reconciliation = Literal["structural", "ols", "bottom-up"]
 Sums = Mapping[str, Sequence[str]]
+_SUMS = TypeAdapter(dict[str, list[str | int]])
 _MOST_MEMBERS = 2_000_000  # leaves of all totals together
 
 
@@ -58,6 +60,18 @@ class Hierarchy:
         columns = np.concatenate([np.asarray(own, np.int64) for own in members])
         matrix = csr_matrix((np.ones(len(row)), (row, columns)), shape=(len(members), len(order)))
         return cls(np.array([place[name] for name in (*leaves, *order)], np.int64), matrix)
+
+
+def read_sums(text: str) -> Sums:
+    """The parts of each total, written as JSON: `{"total": ["north", "south"]}`. Raises InputError."""
+    try:
+        found = _SUMS.validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        total = str(first["loc"][0]) if first["loc"] else None
+        mend = 'write {"total": ["north", "south"]}'
+        raise InputError(f"the sums cannot be read: {first['msg']}", series=total, field="sums", mend=mend) from error
+    return {total: [str(part) for part in parts] for total, parts in found.items()}
 
 
 def _leaves_of_totals(sums: Sums) -> dict[str, list[str]]:

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from forecaster.cells import State, build_cell
 from forecaster.decoders import build_decoder
+from forecaster.gaps import bridge
 from forecaster.heads import Head, Parameters, build_head
-from forecaster.normalisation import bridge, locate, spread, tame, unit_size
+from forecaster.normalisation import locate, spread, tame, unit_size
 from forecaster.settings import CovariateSettings, ModelSettings, NetworkSettings
 from forecaster.step_encoder import StepEncoder, Steps
 from forecaster.transforms import relative, transform, transform_truth, untransform
@@ -188,7 +189,8 @@ class SegmentNetwork(nn.Module):
 class ForecastNetwork(nn.Module):
     """The whole forecast as one graph: transform, members, their mean, calibration, inverse transform.
 
-    `calibration` [H, Q] stretches each quantile's distance from the median; it is 1 until calibrated.
+    `calibration` [T, H, Q] stretches each quantile's distance from the median, for each of T targets (one, unless the
+    model has several); it is 1 until calibrated.
     `young_steps` [R] and `young_stretch` [R] widen the forecast of a window with few observed values: at how many of
     them, and by how much; linear in the logarithm of their number between; 1 until measured.
     `dependence` [K, K] is the Cholesky factor of the correlation between steps (knots) that sample paths keep; the
@@ -207,7 +209,8 @@ class ForecastNetwork(nn.Module):
         self.members = nn.ModuleList(
             [SegmentNetwork(member, settings.quantiles, settings.covariates) for member in settings.members]
         )
-        self.register_buffer("calibration", torch.ones(settings.horizon, len(settings.quantiles)))
+        targets = max(1, len(settings.covariates.targets))
+        self.register_buffer("calibration", torch.ones(targets, settings.horizon, len(settings.quantiles)))
         self.register_buffer("dependence", torch.eye(min(settings.horizon, _MOST_KNOTS)))
         self.register_buffer("young_steps", torch.logspace(0, 1, YOUNG_RUNGS))
         self.register_buffer("young_stretch", torch.ones(YOUNG_RUNGS))
@@ -224,7 +227,7 @@ class ForecastNetwork(nn.Module):
         """
         transformed, unit = transform(self.settings.transform, values, observed)
         quantiles = self.transformed_quantiles(transformed, observed, unit, covariates)
-        quantiles = self.widen(self.calibrate(quantiles), observed)
+        quantiles = self.widen(self.calibrate(quantiles, covariates), observed)
         restored = untransform(self.settings.transform, quantiles, unit)
         return restored if self.settings.floor is None else restored.clamp(min=self.settings.floor)
 
@@ -240,11 +243,20 @@ class ForecastNetwork(nn.Module):
         return torch.stack([member(transformed, observed, sized, covariates) for member in self.members]).mean(0)
 
     def calibrate(
-        self, quantiles: Float[Tensor, "batch horizon quantiles"]
+        self,
+        quantiles: Float[Tensor, "batch horizon quantiles"],
+        covariates: Float[Tensor, "batch steps numbers"] | None = None,
     ) -> Float[Tensor, "batch horizon quantiles"]:
         """Stretch distances from the median; sorting keeps the quantiles in order (Chernozhukov et al. 2010)."""
         median = quantiles[:, :, self.median, None]
-        return (median + (quantiles - median) * self.calibration).sort(dim=-1).values
+        return (median + (quantiles - median) * self._factors(covariates)).sort(dim=-1).values
+
+    def _factors(self, covariates: Tensor | None) -> Tensor:
+        """[B, H, Q] or [H, Q] of the windows' targets: of several, the last number of each step says which (from 1)."""
+        if len(self.calibration) == 1:
+            return self.calibration[0]
+        assert covariates is not None, "a model of several targets is told which it forecasts"
+        return self.calibration[covariates[:, 0, -1].long() - 1]
 
     def widen(
         self, quantiles: Float[Tensor, "batch horizon quantiles"], observed: Bool[Tensor, "batch context"]

@@ -36,43 +36,10 @@ def fill(
     return _carry(filled, known, -period)[0]
 
 
-def bridge(
-    values: Float[Tensor, "batch context"], observed: Bool[Tensor, "batch context"], period: int
-) -> Float[Tensor, "batch context"]:
-    """Replace unobserved steps by their neighbours of the same phase, at the level of the steps around the gap.
-
-    That is the mean of the nearest earlier and the nearest later observed step of the phase (or the one that there is),
-    moved by how far the observed steps just before and after the gap lie from theirs; gaps without both, such as those
-    at a window's ends, are not moved. Without a season, as `fill`.
-    """
-    if period == 1:
-        return fill(values, observed, 1)
-    values = torch.where(observed, values, 0.0)
-    usual, known = _same_phase(values, observed, period)
-    comparable = observed & known
-    apart = torch.where(comparable, values - usual, 0.0)
-    before, begun = _carry(apart, comparable, 1, period)
-    after, ended = _carry(apart, comparable, -1, period)
-    level = torch.where(begun & ended, (before + after) / 2, 0.0)
-    return torch.where(observed, values, usual + level)
-
-
-def _same_phase(values: Tensor, observed: Tensor, period: int) -> tuple[Tensor, Tensor]:
-    """The mean of the nearest earlier and later observed steps of each step's phase, itself left out, if any."""
-    sides = [_carry(_shift(values, by), _shift(observed, by), by) for by in (period, -period)]
-    (earlier, begun), (later, ended) = sides
-    count = begun.to(values.dtype) + ended.to(values.dtype)
-    total = torch.where(begun, earlier, 0.0) + torch.where(ended, later, 0.0)
-    return total / count.clamp_min(1), begun | ended
-
-
-def _carry(values: Tensor, known: Tensor, period: int, farthest: int | None = None) -> tuple[Tensor, Tensor]:
-    """Known values to the unknown steps after them at whole periods (before them, if negative), the nearest first.
-
-    farthest: steps, to the next power of two, that they are carried; all if None
-    """
+def _carry(values: Tensor, known: Tensor, period: int) -> tuple[Tensor, Tensor]:
+    """Known values to the unknown steps after them at whole periods (before them, if negative), the nearest first."""
     reach = period
-    while abs(reach) < min(values.shape[1], farthest or values.shape[1]):
+    while abs(reach) < values.shape[1]:
         near, near_known = _shift(values, reach), _shift(known, reach)
         values = torch.where(known, values, near)
         known = known | near_known

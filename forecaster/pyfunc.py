@@ -6,12 +6,16 @@ the artifact.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
 from forecaster.artifact import load_artifact
+from forecaster.errors import InputError
+from forecaster.hierarchy import Reconciliation, read_sums, reconcile
 from forecaster.predictor import Predictor
+
+_RECONCILIATIONS = get_args(Reconciliation)
 
 
 class PyFuncForecaster:
@@ -23,7 +27,8 @@ class PyFuncForecaster:
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """A frame of `unique_id, ds, y` to one of `unique_id, ds, mean, median, lo-80, …, q0.1, …`.
 
-        params: `horizon` steps, `level` percentages, `quantile` probabilities, `paths` to draw; all optional
+        params: `horizon` steps, `level` percentages, `quantile` probabilities, `paths` to draw, `sums` as JSON of the
+            parts of each total, and how to `reconcile` them; all optional
         """
         asked = params or {}
         horizon = asked.get("horizon")
@@ -34,6 +39,12 @@ class PyFuncForecaster:
             quantiles=[float(quantile) for quantile in asked.get("quantile") or ()],
             paths=int(asked.get("paths") or 0),
         )
+        if asked.get("sums"):
+            how = asked.get("reconcile", "structural")
+            if how not in _RECONCILIATIONS:
+                mend = f"give {', '.join(_RECONCILIATIONS)}"
+                raise InputError(f"{how!r} is no way to reconcile", field="reconcile", mend=mend)
+            forecast = reconcile(forecast, read_sums(asked["sums"]), how, self.predictor.info.settings)
         frame: pd.DataFrame = forecast.to_table().to_pandas()
         return frame
 

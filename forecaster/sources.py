@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import fsspec
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
@@ -17,6 +18,7 @@ from forecaster.errors import InputError, NotFound, first_line
 from forecaster.settings import COLUMNS
 
 _BATCH_ROWS = 1 << 16
+_TYPES = (pa.int64(), pa.float64(), pa.bool_(), pa.date32(), pa.timestamp("us"), pa.string())  # of a CSV's covariates
 
 
 class Wanted(NamedTuple):
@@ -108,10 +110,9 @@ def _open_parquet(path: str, wanted: Wanted) -> Source:
 
 def _open_csv(path: str, compression: str | None, wanted: Wanted) -> Source:
     # Read as text: a cell that is no date or number can then be named with its series.
-    types = {column: pa.string() for column in wanted.own}
+    types: dict[str, pa.DataType] = {column: pa.string() for column in wanted.own}
 
     def reader(file: Any, only: list[str] | None) -> Any:
-        # A column that nobody asked for is not read: the first block would say its type, and a later one gainsay it.
         options = pyarrow.csv.ConvertOptions(
             column_types=types, include_columns=only, strings_can_be_null=True, null_values=["", "null", "NULL"]
         )
@@ -121,13 +122,37 @@ def _open_csv(path: str, compression: str | None, wanted: Wanted) -> Source:
     with _reading(path) as file, closing(reader(file, None)) as opened:
         columns = opened.schema.names
     _require_columns(columns, wanted)
+    types |= {column: pa.string() for column in wanted.covariates}
 
     def batches() -> Iterator[pa.RecordBatch]:
-        with _reading(path) as file, closing(reader(file, list(wanted.all))) as opened:
+        with _reading(path) as file, closing(reader(file, wanted.all)) as opened:
             for batch in opened:
                 yield batch.select(wanted.all)
 
+    if others := [column for column in wanted.covariates if column not in wanted.own]:
+        types |= _types_of_text(batches(), others)
     return Source(columns, batches)
+
+
+def _types_of_text(batches: Iterator[pa.RecordBatch], columns: Sequence[str]) -> dict[str, pa.DataType]:
+    """Of each column of text, the first type that all of it can be read as.
+
+    The reader itself would guess from the first block alone, and refuse a later one that gainsays it.
+    """
+    possible = {column: list(_TYPES) for column in columns}
+    for batch in batches:
+        for column in columns:
+            text = pyarrow.compute.utf8_trim_whitespace(batch.column(column))
+            possible[column] = [kind for kind in possible[column] if _can_be(text, kind)]
+    return {column: kinds[0] for column, kinds in possible.items()}
+
+
+def _can_be(text: pa.Array, kind: pa.DataType) -> bool:
+    try:
+        text.cast(kind)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _read_arrow(path: str) -> pa.Table:

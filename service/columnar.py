@@ -15,6 +15,7 @@ from pyarrow import compute
 
 from forecaster.errors import InputError, first_line
 from forecaster.frequency import Frequency
+from forecaster.hierarchy import read_sums
 from forecaster.panel import Panel
 from forecaster.reading import read_panel
 from forecaster.settings import COLUMNS, ModelSettings
@@ -37,6 +38,8 @@ def parse(media_type: str, parameters: ForecastParameters, body: bytes) -> Quest
         levels=tuple(parameters.level),
         quantiles=tuple(parameters.quantile),
         paths=parameters.paths,
+        sums={} if parameters.sums is None else read_sums(parameters.sums),
+        reconcile=parameters.reconcile,
         panel=partial(_panel, table),
         place=_place,
     )
@@ -104,7 +107,8 @@ def _read_csv(body: bytes) -> pa.Table:
     # Read as text: a cell that is no date or number can then be named with its series.
     types = {column: pa.string() for column in COLUMNS}
     blank = pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=["", "null", "NULL"])
-    reading = pyarrow.csv.ReadOptions(use_threads=False)
+    # In one block: of several, the first would say a column's type, and a later one might gainsay it.
+    reading = pyarrow.csv.ReadOptions(use_threads=False, block_size=len(body) + 1)
     return pyarrow.csv.read_csv(pa.BufferReader(body), read_options=reading, convert_options=blank)
 
 

@@ -1,7 +1,7 @@
 """Conformal calibration: how far each quantile must lie from the median for its promise to hold.
 
-Legend: N windows, H horizon steps, Q quantiles.
-For each step of the horizon and each quantile, the distance from the median is stretched by one factor, read off
+Legend: N windows, T targets, H horizon steps, Q quantiles.
+For each target, step of the horizon and quantile, the distance from the median is stretched by one factor, read off
 held-out origins (split conformal prediction, Vovk et al. 2005, with normalised scores), on the scale on which the
 network works, so that a logarithmic forecast stays positive.
 """
@@ -32,13 +32,27 @@ _CHUNK = 1024
 
 
 def calibration_factors(network: ForecastNetwork, windows: BacktestWindows) -> Tensor:
-    """[H, Q] factors of the distances from the median; `network` itself must not be calibrated yet."""
-    ratios = _ratios(network, windows)  # per quantile [N, H]
-    factors = np.ones((windows.horizon, len(network.settings.quantiles)))
+    """[T, H, Q] factors of the distances from the median; `network` itself must not be calibrated yet.
+
+    A target without a window of its own has those of all windows.
+    """
+    ratios = _ratios(network, windows)
+    targets = network.settings.covariates.targets
+    if len(targets) < 2:
+        return torch.tensor(_factors(network, ratios)[None], dtype=torch.float32)
+    assert windows.panel.targets is not None
+    own = windows.panel.targets[windows.series]
+    factors = [_factors(network, ratios[own == target] if (own == target).any() else ratios) for target in targets]
+    return torch.tensor(np.stack(factors), dtype=torch.float32)
+
+
+def _factors(network: ForecastNetwork, ratios: np.ndarray) -> np.ndarray:
+    """[H, Q] from the [N, H, Q] ratios of some windows."""
+    factors = np.ones(ratios.shape[1:])
     for column, probability in enumerate(network.settings.quantiles):
         if column != network.median:
             factors[:, column] = _factors_of_quantile(ratios[..., column], max(probability, 1 - probability))
-    return torch.tensor(factors, dtype=torch.float32)
+    return factors
 
 
 def measure_dependence(network: ForecastNetwork, windows: BacktestWindows) -> Tensor:
@@ -72,8 +86,8 @@ def _knot_scores(network: ForecastNetwork, windows: BacktestWindows, knots: int)
     first = np.searchsorted(knot_of_step(windows.horizon, knots).numpy(), np.arange(knots))
     deviates = np.array([NormalDist().inv_cdf(p) for p in network.settings.quantiles])
     parts = []
-    for truth, quantiles in _each_chunk(network, windows):
-        grid = network.calibrate(quantiles)[:, first]
+    for truth, quantiles in _each_chunk(network, windows, calibrated=True):
+        grid = quantiles[:, first]
         parts.append(_scores(truth[:, first].numpy(), grid.numpy(), deviates))
     return np.concatenate(parts)
 
@@ -141,8 +155,7 @@ def _stretch(network: ForecastNetwork, windows: BacktestWindows, keep: int) -> f
     levels = np.array(network.settings.quantiles)
     low, high = (int(np.abs(levels - level).argmin()) for level in (0.1, 0.9))
     found = []
-    for truth, quantiles in _each_chunk(network, windows, keep):
-        grid = network.calibrate(quantiles)
+    for truth, grid in _each_chunk(network, windows, keep, calibrated=True):
         median = grid[:, :, network.median]
         width = torch.where(truth < median, median - grid[:, :, low], grid[:, :, high] - median)
         found.append(((truth - median).abs() / torch.where(width > 0, width, torch.nan)).numpy().ravel())
@@ -160,11 +173,11 @@ def _observed(network: ForecastNetwork, windows: BacktestWindows) -> np.ndarray:
 
 
 def _each_chunk(
-    network: ForecastNetwork, windows: BacktestWindows, keep: int | None = None
+    network: ForecastNetwork, windows: BacktestWindows, keep: int | None = None, *, calibrated: bool = False
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Truths [B, H] (NaN = unobserved) and uncalibrated quantiles [B, H, Q], both as the network sees them.
+    """Truths [B, H] (NaN = unobserved) and quantiles [B, H, Q], both as the network sees them.
 
-    keep: last steps of each window that are not forgotten; all if None
+    keep: last steps of each window that are not forgotten; all if None; calibrated: by the network's own factors
     """
     how = network.settings.transform
     source = PanelWindows.of(windows.panel, network.settings, windows.horizon)
@@ -178,4 +191,6 @@ def _each_chunk(
             values, observed, covariates = context
             transformed, unit = transform(how, values, observed)
             quantiles = network.transformed_quantiles(transformed, observed, unit, covariates)
+            if calibrated:
+                quantiles = network.calibrate(quantiles, covariates)
             yield transform_truth(how, torch.as_tensor(windows.truth[rows]), unit), quantiles

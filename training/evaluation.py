@@ -35,7 +35,7 @@ class Evaluation:
     """windows, and the calibrated quantiles [N, H, Q] and scores of the model on them
 
     baselines: name -> measures; `theta` covers `series` windows only, and `model_mase` is the model's on the same
-    calibration: [H, Q] factors from all windows; dependence: [K, K] of the steps, for sample paths
+    calibration: [T, H, Q] factors from all windows, by target; dependence: [K, K] of the steps, for sample paths
     young: [R] numbers of observed values and [R] how much they widen a forecast
     """
 

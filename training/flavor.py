@@ -45,7 +45,7 @@ def save_model(path: str, mlflow_model: Model, *, directory: Path, signature: Mo
 
 
 def signature_of(settings: CovariateSettings) -> ModelSignature:
-    """The columns of long data, covariates included; parameters horizon (0: as trained), level, quantile and paths.
+    """The columns of long data, covariates included; parameters: horizon (0: as trained), level, quantile, paths, sums.
 
     Columns have any type: MLflow would refuse whole numbers for a double, or text for a timestamp, while the reader
     takes both and names the series and the mend where it cannot.
@@ -57,6 +57,8 @@ def signature_of(settings: CovariateSettings) -> ModelSignature:
             ParamSpec("level", "double", [80.0, 95.0], (-1,)),
             ParamSpec("quantile", "double", [], (-1,)),
             ParamSpec("paths", "long", 0),
+            ParamSpec("sums", "string", ""),
+            ParamSpec("reconcile", "string", "structural"),
         ]
     )
     return ModelSignature(inputs=inputs, params=params)

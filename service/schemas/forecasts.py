@@ -27,6 +27,14 @@ from service.schemas.fields import (
     Values,
 )
 
+Reconcile = Annotated[
+    Reconciliation,
+    Field(
+        description="How means are made to add up: by least squares in which a total may change by the number of its "
+        "leaves (structural) or as much as any (ols), or from the leaves alone (bottom-up).",
+    ),
+]
+
 
 class SeriesIn(Strict):
     """One series: `values` (or `targets`) from `start` on without gaps, or a value for each of `timestamps`."""
@@ -67,11 +75,7 @@ class ForecastRequest(SeriesRequest):
     quantiles: Quantiles = Field(default=[])
     paths: Paths = 0
     sums: Sums = Field(default={})
-    reconcile: Reconciliation = Field(
-        default="structural",
-        description="How means are made to add up: by least squares in which a total may change by the number of its "
-        "leaves (structural) or as much as any (ols), or from the leaves alone (bottom-up).",
-    )
+    reconcile: Reconcile = "structural"
 
 
 class ForecastParameters(BaseModel):
@@ -85,6 +89,11 @@ class ForecastParameters(BaseModel):
     level: Levels = []
     quantile: Quantiles = []
     paths: Paths = 0
+    sums: str | None = Field(
+        default=None,
+        description='The parts of each total as JSON, `{"total": ["north", "south"]}`: means are then made to add up.',
+    )
+    reconcile: Reconcile = "structural"
 
 
 class ModelOut(BaseModel):

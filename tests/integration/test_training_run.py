@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -72,6 +73,12 @@ def test_every_way_to_ask_gives_the_same_forecast(first: TrainResult, tracking: 
     assert (found["ds"] == direct["ds"]).all()
     for column in direct.columns[2:]:
         np.testing.assert_allclose(found[column], direct[column], rtol=1e-4, atol=1e-4)
+    total, *parts = panel.ids[:3]
+    asked = {"horizon": 30, "sums": json.dumps({total: parts})}
+    mean = pyfunc.predict(frame, params=asked).pivot_table("mean", "ds", "unique_id")
+    np.testing.assert_allclose(mean[total], mean[parts].sum(axis=1), rtol=1e-3, atol=1e-3)
+    with pytest.raises(InputError, match="structural, ols, bottom-up"):
+        pyfunc.predict(frame, params={**asked, "reconcile": "guess"})
 
 
 def read_frame() -> object:

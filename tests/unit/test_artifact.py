@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from forecaster.artifact import SCHEMA_VERSION, load_artifact, load_held_out, save_artifact
 from forecaster.errors import ArtifactError
+from forecaster.settings import CovariateSettings
 from tests.fixtures_models import make_panel, make_predictor
 
 
@@ -38,6 +40,15 @@ def test_an_artifact_from_before_young_series_were_measured_is_served_as_it_was(
     save_file({name: tensor for name, tensor in older.items() if name != "calibration"}, saved / "weights.safetensors")
     with pytest.raises(ArtifactError):
         load_artifact(saved)
+
+
+def test_an_artifact_of_several_targets_that_were_calibrated_together_is_served(tmp_path: Path) -> None:
+    predictor = make_predictor(covariates=CovariateSettings(targets=("load", "price")))
+    predictor.network.calibration.copy_(torch.linspace(1, 2, 24)[:, None])
+    save_artifact(tmp_path, predictor)
+    weights = load_file(tmp_path / "weights.safetensors")
+    save_file({**weights, "calibration": weights["calibration"][0].clone()}, tmp_path / "weights.safetensors")
+    torch.testing.assert_close(load_artifact(tmp_path).network.calibration, predictor.network.calibration)
 
 
 def test_a_network_that_has_no_graph_is_served_by_torch(tmp_path: Path) -> None:

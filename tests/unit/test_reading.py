@@ -12,6 +12,7 @@ from forecaster.errors import InputError, NotFound
 from forecaster.inference import infer_freq
 from forecaster.panel import Panel
 from forecaster.reading import panel_from_histories, read_panel
+from forecaster.settings import CovariateSettings
 
 FRAME = pd.DataFrame(
     {
@@ -126,6 +127,23 @@ def test_a_column_that_nobody_asked_for_may_hold_anything(tmp_path: Path) -> Non
     panel = read_panel(str(tmp_path / "a.csv"), "h")
     assert len(panel.values) == rows
     assert len(panel.notes) == 2
+
+
+@pytest.mark.parametrize(
+    ("last", "kind"), [("0.5", None), ("Easter", ("0", "Easter")), ("", None), (" 3 ", None), ("true", None)]
+)
+def test_a_covariate_is_what_all_of_it_can_be_read_as(tmp_path: Path, last: str, kind: tuple[str, ...] | None) -> None:
+    """Of the first mebibyte alone, whole numbers."""
+    rows = 60_000
+    days = pd.date_range("1900-01-01", periods=rows, freq="h")
+    frame = pd.DataFrame({"unique_id": "a", "ds": days, "y": 1.0, "promo": [*["0"] * (rows - 1), last]})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    known = read_panel(str(tmp_path / "a.csv"), "h", covariates=CovariateSettings(past=("promo",))).covariates
+    assert known is not None
+    assert known.settings.categories.get("promo") == kind
+    if kind is None:
+        expected = {"": np.nan, "true": 1.0, "0.5": 0.5, " 3 ": 3.0}[last]
+        np.testing.assert_array_equal(known.dynamic[0, -2:], [0, expected])
 
 
 def test_a_header_in_another_encoding_is_an_error_of_the_file(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 import torch
 
-from forecaster.normalisation import bridge, fill, locate, spread, tame
+from forecaster.normalisation import fill, locate, spread, tame
 from forecaster.windows import Context, gather_context, gather_target, truncate_context
 
 NAN = float("nan")
@@ -30,21 +30,6 @@ def test_truncation_forgets_all_but_the_last_steps() -> None:
 def filled(row: list[float], period: int) -> list[float]:
     values = torch.tensor([row])
     return fill(values.nan_to_num(), ~values.isnan(), period)[0].tolist()
-
-
-def bridged(row: list[float], period: int) -> list[float]:
-    values = torch.tensor([row])
-    return bridge(values.nan_to_num(), ~values.isnan(), period)[0].tolist()
-
-
-def test_a_gap_is_bridged_by_its_phase_at_the_level_around_it() -> None:
-    assert bridged([1, 2, 3, 4, 5, NAN, 7, 8, 9, 10], 2) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
-    level = [1, 8, 1, 8, 1, 8, 4, NAN, 4, 8, 1, 8]  # steps around the gap are 1.5 above their own neighbours
-    assert bridged(level, 2)[7] == 9.5
-    assert bridged([1, 10, NAN, 10, 1, NAN], 2) == [1, 10, 1, 10, 1, 10]  # at the end there is but the phase
-    assert bridged([NAN, 10, 1, 12], 2) == [1, 10, 1, 12]
-    assert bridged([NAN, 2, NAN, 4], 2) == [0, 2, 0, 4]  # no step of that phase is known
-    assert bridged([1, NAN, NAN, 5], 1) == filled([1, NAN, NAN, 5], 1)
 
 
 def test_fill_takes_the_nearest_earlier_step_of_the_phase_else_the_nearest_later() -> None:

@@ -221,6 +221,27 @@ def test_a_table_is_answered_with_a_table(client: httpx.Client, toy: Predictor, 
     pd.testing.assert_frame_equal(got, expected.to_table().to_pandas(), rtol=1e-5, check_dtype=False)
 
 
+def test_a_tables_sums_stand_in_the_query(client: httpx.Client) -> None:
+    table = pd.concat([frame(), frame()[lambda rows: rows.unique_id == "s0"].assign(unique_id="all")])
+    sent = {"content": written(table, "text/csv"), "headers": {"Content-Type": "text/csv"}}
+    answer = client.post("/v1/forecast", params={"sums": '{"all": ["s0", "s1"]}', "reconcile": "bottom-up"}, **sent)
+    assert answer.status_code == 200, answer.text
+    mean = read(answer.content, "text/csv").pivot_table("mean", "ds", "unique_id")
+    np.testing.assert_allclose(mean["all"], mean.s0 + mean.s1, rtol=1e-4)
+    plain = read(client.post("/v1/forecast", **sent).content, "text/csv").pivot_table("mean", "ds", "unique_id")
+    np.testing.assert_allclose(mean.s0, plain.s0, rtol=1e-5)
+    for sums, told in (
+        ("[1]", "cannot be read"),
+        ('{"all": ["west"]}', "not there"),
+        ('{"all": [0.5]}', "all"),
+        ("", ""),
+    ):
+        refused = client.post("/v1/forecast", params={"sums": sums}, **sent)
+        assert refused.status_code == 422, refused.text
+        assert refused.json()["errors"][0]["pointer"] == "/sums"
+        assert told in refused.text
+
+
 def test_accept_chooses_the_form_of_the_answer(client: httpx.Client) -> None:
     body = written(frame().assign(price=1), "text/csv")
     headers = {"Content-Type": "text/csv", "Accept": "application/xml, application/json;q=0.5"}

@@ -2,10 +2,11 @@ import numpy as np
 import torch
 
 from forecaster import metrics
-from forecaster.backtest import backtest_windows, forecast_windows
-from forecaster.panel import Panel
+from forecaster.backtest import backtest_windows, evaluate, forecast_windows, target_metrics
+from forecaster.panel import Panel, side_by_side
 from forecaster.predictor import Predictor
 from forecaster.reading import panel_from_histories
+from forecaster.settings import CovariateSettings
 from forecaster.windows import gather_context, truncate_context
 from tests.fixtures_models import make_panel, make_predictor
 from training.calibration import calibration_factors, young_stretches
@@ -33,10 +34,43 @@ def test_intervals_hold_on_other_data_what_they_promise() -> None:
     factors = calibration_factors(predictor.network, backtest_windows(noisy_panel(1), **PLAN))
     predictor.network.calibration.copy_(factors)
     assert factors.shape == predictor.network.calibration.shape
-    assert (factors[:, predictor.network.median] == 1).all()
+    assert (factors[..., predictor.network.median] == 1).all()
     assert abs(before - 0.95) > 0.03  # there was something to mend
     assert abs(coverage(predictor, seed=2, level=0.95) - 0.95) < 0.015
     assert abs(coverage(predictor, seed=2, level=0.8) - 0.8) < 0.03
+
+
+def test_each_target_has_intervals_of_its_own() -> None:
+    """One is as restless as its histories say, the other far calmer there than in what comes."""
+    settings = CovariateSettings(targets=("calm", "restless"))
+
+    def panel(seed: int) -> Panel:
+        generator = np.random.default_rng(seed)
+        spread = np.where(np.arange(200) < 200 - PLAN["horizon"], 15, 25)
+        histories = {
+            "calm": 100 + 15 * generator.normal(size=(300, 200)),
+            "restless": 100 + spread * generator.normal(size=(300, 200)),
+        }
+        ids = [str(i) for i in range(300)]
+        panels = [panel_from_histories(ids, [1] * 300, list(own), "h") for own in histories.values()]
+        return side_by_side(panels, list(histories))
+
+    def coverages() -> list[float]:
+        windows = backtest_windows(panel(2), **PLAN)
+        scores = evaluate(predictor, windows)
+        return [measures["coverage-80"] for measures in target_metrics(windows, scores).values()]
+
+    predictor = make_predictor(trained=False, covariates=settings)
+    windows = backtest_windows(panel(1), **PLAN)
+    factors = calibration_factors(predictor.network, windows)
+    assert factors.shape == (2, 24, len(predictor.info.quantiles))
+    predictor.network.calibration.copy_(factors)
+    assert np.abs(np.array(coverages()) - 0.8).max() < 0.03
+    predictor.network.calibration.copy_(factors.flip(0))
+    assert np.abs(np.array(coverages()) - 0.8).min() > 0.1  # the other target's would not do
+    alone = windows.take(np.flatnonzero(windows.panel.targets[windows.series] == "restless"))
+    found = calibration_factors(predictor.network, alone)
+    torch.testing.assert_close(found[0], found[1])  # a target that was not seen has the others'
 
 
 def test_few_windows_move_factors_little_and_never_out_of_bounds() -> None:
@@ -45,7 +79,7 @@ def test_few_windows_move_factors_little_and_never_out_of_bounds() -> None:
     assert torch.isfinite(factors).all()
     assert factors.min() >= 1
     assert factors.max() <= 4
-    assert np.ptp(factors.numpy(), axis=0).max() < 3
+    assert np.ptp(factors.numpy(), axis=1).max() < 3
 
 
 def seasonal_panel(seed: int) -> Panel:
