@@ -64,7 +64,7 @@ def _gaps(panel: Panel, profile: Profile, plan: TrainingSettings) -> _Told:
         return
     longest, series = _longest_gap(panel)
     seasonal = plan.model.members[0].season > 1
-    filled = "known values of the same phase, at the level around the gap," if seasonal else "the value before"
+    filled = "what other seasons have at its phase," if seasonal else "a straight line"
     gappy = f"{np.count_nonzero(panel.observed_counts() < panel.lengths):,} of {panel.n_series:,} series"
     yield (
         "gaps",
