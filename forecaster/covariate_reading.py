@@ -98,7 +98,9 @@ class _Column:
     def _declared(self, settings: CovariateSettings) -> bool | None:
         if self._trained:
             return self._name in settings.categories
-        return True if self._name in settings.categorical else None
+        if self._name in settings.categorical:
+            return True
+        return False if self._name in settings.targets else None  # a CSV's targets come as text
 
     @property
     def categorical(self) -> bool:

@@ -146,6 +146,16 @@ def test_a_covariate_is_what_all_of_it_can_be_read_as(tmp_path: Path, last: str,
         np.testing.assert_array_equal(known.dynamic[0, -2:], [0, expected])
 
 
+def test_a_csvs_target_that_is_a_covariate_too_has_numbers(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"unique_id": "a", "ds": pd.date_range("2024-01-01", periods=3), "load": [0.5, None, 2]})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    declared = CovariateSettings(targets=("load",), past=("load",))
+    known = read_panel(str(tmp_path / "a.csv"), "D", covariates=declared).covariates
+    assert known is not None
+    assert known.settings.categories == {}
+    np.testing.assert_array_equal(known.dynamic, np.array([[0.5, np.nan, 2]], np.float32))
+
+
 def test_a_header_in_another_encoding_is_an_error_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes("unique_id,ds,y,größe\na,2024-01-01,1,2\n".encode("latin-1"))
     with pytest.raises(InputError, match=r"a\.csv"):
