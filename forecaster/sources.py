@@ -113,6 +113,7 @@ def _open_csv(path: str, compression: str | None, wanted: Wanted) -> Source:
     types: dict[str, pa.DataType] = {column: pa.string() for column in wanted.own}
 
     def reader(file: Any, only: list[str] | None) -> Any:
+        # A column that nobody asked for is not read: a later block may gainsay the type that the first one has.
         options = pyarrow.csv.ConvertOptions(
             column_types=types, include_columns=only, strings_can_be_null=True, null_values=["", "null", "NULL"]
         )
