@@ -30,7 +30,7 @@ from forecaster.panel import FloatArray
 from forecaster.predictor import ModelInfo, Predictor
 from forecaster.settings import ModelSettings
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 CONFIG, WEIGHTS, GOLDEN, BACKTEST = "config.json", "weights.safetensors", "golden.json", "backtest.safetensors"
 GRAPH = "graph.onnx"
 _TOLERANCE = 1e-3  # relative to the largest value: other processors round otherwise, damage is far larger
@@ -87,12 +87,7 @@ def load_held_out(directory: Path | str) -> Predictor | None:
 def _read_network(weights: Path, settings: ModelSettings) -> ForecastNetwork:
     network = ForecastNetwork(settings)
     try:
-        # Older artifacts do not say how much to widen the forecast of a short history: then it is as it was.
-        young = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("young_")}
-        found = {**young, **load_file(weights)}
-        if "calibration" in found:  # which older ones have for all targets together
-            found["calibration"] = found["calibration"].expand_as(network.calibration)
-        network.load_state_dict(found)
+        network.load_state_dict(load_file(weights))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ArtifactError(f"the weights in {weights} cannot be read: {first_line(error)}") from error
     return network

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 
 from forecaster.artifact import SCHEMA_VERSION, load_artifact, load_held_out, save_artifact
 from forecaster.errors import ArtifactError
-from forecaster.settings import CovariateSettings
 from tests.fixtures_models import make_panel, make_predictor
 
 
@@ -30,25 +28,12 @@ def test_a_loaded_model_forecasts_as_the_saved_one(saved: Path) -> None:
     np.testing.assert_allclose(found.interval(95), expected.interval(95), rtol=1e-5)
 
 
-def test_an_artifact_from_before_young_series_were_measured_is_served_as_it_was(saved: Path) -> None:
+def test_weights_that_lack_one_are_refused(saved: Path) -> None:
     weights = load_file(saved / "weights.safetensors")
-    older = {name: tensor for name, tensor in weights.items() if not name.startswith("young_")}
-    assert len(older) == len(weights) - 2
-    save_file(older, saved / "weights.safetensors")
-    expected = make_predictor(transform="log").predict(make_panel()).median
-    np.testing.assert_allclose(load_artifact(saved).predict(make_panel()).median, expected, rtol=1e-5)
-    save_file({name: tensor for name, tensor in older.items() if name != "calibration"}, saved / "weights.safetensors")
-    with pytest.raises(ArtifactError):
+    del weights["calibration"]
+    save_file(weights, saved / "weights.safetensors")
+    with pytest.raises(ArtifactError, match="weights"):
         load_artifact(saved)
-
-
-def test_an_artifact_of_several_targets_that_were_calibrated_together_is_served(tmp_path: Path) -> None:
-    predictor = make_predictor(covariates=CovariateSettings(targets=("load", "price")))
-    predictor.network.calibration.copy_(torch.linspace(1, 2, 24)[:, None])
-    save_artifact(tmp_path, predictor)
-    weights = load_file(tmp_path / "weights.safetensors")
-    save_file({**weights, "calibration": weights["calibration"][0].clone()}, tmp_path / "weights.safetensors")
-    torch.testing.assert_close(load_artifact(tmp_path).network.calibration, predictor.network.calibration)
 
 
 def test_a_network_that_has_no_graph_is_served_by_torch(tmp_path: Path) -> None:
