@@ -28,11 +28,10 @@ from forecaster.graph import Graph, export_graph, has_graph
 from forecaster.network import ForecastNetwork
 from forecaster.panel import FloatArray
 from forecaster.predictor import ModelInfo, Predictor
+from forecaster.schema import CONFIG, VERSION, read_config, read_json
 from forecaster.settings import ModelSettings
 
-SCHEMA_VERSION = 3
-CONFIG, WEIGHTS, GOLDEN, BACKTEST = "config.json", "weights.safetensors", "golden.json", "backtest.safetensors"
-GRAPH = "graph.onnx"
+WEIGHTS, GOLDEN, BACKTEST, GRAPH = "weights.safetensors", "golden.json", "backtest.safetensors", "graph.onnx"
 _TOLERANCE = 1e-3  # relative to the largest value: other processors round otherwise, damage is far larger
 _GRAPH_TOLERANCE = 1e-4  # relative to the spread of the forecasts
 
@@ -45,7 +44,7 @@ def save_artifact(
     directory.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
-        _write_json(aside / CONFIG, {"schema_version": SCHEMA_VERSION, **predictor.info.model_dump(mode="json")})
+        _write_json(aside / CONFIG, {"schema_version": VERSION, **predictor.info.model_dump(mode="json")})
         save_file(_flat(predictor.network.state_dict()), aside / WEIGHTS)
         if backtest_weights is not None:
             save_file(_flat(backtest_weights), aside / BACKTEST)
@@ -94,12 +93,7 @@ def _read_network(weights: Path, settings: ModelSettings) -> ForecastNetwork:
 
 
 def _read_info(directory: Path) -> ModelInfo:
-    config = _read_json(directory / CONFIG)
-    version = config.pop("schema_version", None)
-    if version != SCHEMA_VERSION:
-        raise ArtifactError(
-            f"{directory / CONFIG} has the schema version {version}; this release reads version {SCHEMA_VERSION}"
-        )
+    config = read_config(directory)
     try:
         return ModelInfo.model_validate(config)
     except ValidationError as error:
@@ -107,7 +101,7 @@ def _read_info(directory: Path) -> ModelInfo:
 
 
 def _check_golden(directory: Path, predictor: Predictor) -> None:
-    golden = _read_json(directory / GOLDEN)
+    golden = read_json(directory / GOLDEN)
     try:
         values = np.array(golden["values"], np.float32)
         expected = np.array(golden["quantiles"], np.float32)
@@ -123,7 +117,7 @@ def _check_golden(directory: Path, predictor: Predictor) -> None:
 
 def _check_graph(directory: Path, served: Predictor, predictor: Predictor) -> None:
     """Both computed here and now, so they are to agree far better than with what another machine wrote down."""
-    values = np.array(_read_json(directory / GOLDEN)["values"], np.float32)
+    values = np.array(read_json(directory / GOLDEN)["values"], np.float32)
     actual, expected = _forecast_rows(served, values), _forecast_rows(predictor, values)
     if actual.shape != expected.shape or not np.isfinite(actual).all():
         raise ArtifactError(f"{directory / GRAPH} gives no forecast of the expected shape")
@@ -157,13 +151,3 @@ def _flat(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be read: {first_line(error)}") from error
-    if not isinstance(content, dict):
-        raise ArtifactError(f"{path} is not valid: an object is expected")
-    return content

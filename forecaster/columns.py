@@ -19,6 +19,7 @@ from forecaster.frequency import Frequency, IntArray
 from forecaster.panel import FloatArray
 
 LARGEST_STEP = 2**53  # what JSON and floats carry exactly
+_MISSING_WORDS = ("", "na", "n/a", "nan", "null", "none")  # beside numbers
 _ZONE = r"(?:[Zz]|[+-]\d\d:?(?:\d\d)?)$"
 _FIRST, _LAST = np.datetime64("0001-01-01", "us"), np.datetime64("9999-12-31T23:59:59.999999", "us")
 
@@ -61,6 +62,13 @@ def numbers(given: pa.Array, name: NameOf, field: str = "y") -> FloatArray:
     if not any(is_kind(column.type) for is_kind in numeric) or (field == "y" and pa.types.is_boolean(column.type)):
         raise InputError(f"{field} has the type {column.type}", field=field, mend="give numbers")
     return to_float32(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), name, field)
+
+
+def without_words(text: pa.Array) -> pa.Array:
+    """Trimmed text, null where it says in words that there is no number (`NA`)."""
+    trimmed = pc.utf8_trim_whitespace(text)
+    words = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(_MISSING_WORDS))
+    return pc.if_else(words, None, trimmed)
 
 
 def is_text(column: pa.Array) -> bool:
@@ -222,7 +230,7 @@ def _bad_timestamp(problem: str, series: Any, field: str) -> InputError:
 def _numbers_in_text(text: pd.Series[str], name: NameOf, field: str) -> npt.NDArray[np.float64]:
     """Some cell is no number: find out which, or that it only says so in words."""
     parsed = pd.to_numeric(text.replace("", None), errors="coerce")
-    blank = text.fillna("").str.strip().str.lower().isin(["", "nan", "null", "na"])
+    blank = text.fillna("").str.strip().str.lower().isin(_MISSING_WORDS)
     wrong = parsed.isna() & ~blank
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])

@@ -89,6 +89,10 @@ class ArtifactError(ForecasterError):
     status = 503
 
 
+class OutdatedArtifact(ArtifactError):
+    """A model directory of a release whose form this one does not read: it must be trained again."""
+
+
 class TrainingError(ForecasterError):
     """Training ended without a usable model."""
 

@@ -14,11 +14,12 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
+from forecaster.columns import without_words
 from forecaster.errors import InputError, NotFound, first_line
 from forecaster.settings import COLUMNS
 
 _BATCH_ROWS = 1 << 16
-_TYPES = (pa.int64(), pa.float64(), pa.bool_(), pa.date32(), pa.timestamp("us"), pa.string())  # of a CSV's covariates
+_TYPES = (pa.int64(), pa.float64(), pa.bool_(), pa.date32(), pa.timestamp("us"))  # of a CSV's covariates, else text
 
 
 class Wanted(NamedTuple):
@@ -109,43 +110,49 @@ def _open_parquet(path: str, wanted: Wanted) -> Source:
 
 
 def _open_csv(path: str, compression: str | None, wanted: Wanted) -> Source:
-    # Read as text: a cell that is no date or number can then be named with its series.
-    types: dict[str, pa.DataType] = {column: pa.string() for column in wanted.own}
-
-    def reader(file: Any, only: list[str] | None) -> Any:
-        # A column that nobody asked for is not read: a later block may gainsay the type that the first one has.
-        options = pyarrow.csv.ConvertOptions(
-            column_types=types, include_columns=only, strings_can_be_null=True, null_values=["", "null", "NULL"]
-        )
-        stream = pa.CompressedInputStream(file, compression) if compression else file
-        return pyarrow.csv.open_csv(stream, convert_options=options)
-
-    with _reading(path) as file, closing(reader(file, None)) as opened:
+    with _reading(path) as file, closing(_csv_reader(file, compression, None)) as opened:
         columns = opened.schema.names
     _require_columns(columns, wanted)
-    types |= {column: pa.string() for column in wanted.covariates}
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        with _reading(path) as file, closing(reader(file, wanted.all)) as opened:
+    def texts() -> Iterator[pa.RecordBatch]:
+        # A column that nobody asked for is not read, nor is a type guessed: a later block may gainsay the first one.
+        with _reading(path) as file, closing(_csv_reader(file, compression, wanted.all)) as opened:
             for batch in opened:
                 yield batch.select(wanted.all)
 
-    if others := [column for column in wanted.covariates if column not in wanted.own]:
-        types |= _types_of_text(batches(), others)
-    return Source(columns, batches)
+    others = [column for column in wanted.covariates if column not in wanted.own]
+    types = _types_of_text(texts(), others) if others else {}
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in texts():
+            for column, kind in types.items():
+                typed = without_words(batch.column(column)).cast(kind)
+                batch = batch.set_column(batch.schema.get_field_index(column), column, typed)
+            yield batch
+
+    return Source(columns, batches if types else texts)
+
+
+def _csv_reader(file: Any, compression: str | None, only: list[str] | None) -> Any:
+    """Of text alone: a cell that is no date or number can then be named with its series."""
+    stream = pa.CompressedInputStream(file, compression) if compression else file
+    options = pyarrow.csv.ConvertOptions(
+        column_types=dict.fromkeys(only or (), pa.string()),
+        include_columns=only,
+        strings_can_be_null=True,
+        null_values=["", "null", "NULL"],
+    )
+    return pyarrow.csv.open_csv(stream, convert_options=options)
 
 
 def _types_of_text(batches: Iterator[pa.RecordBatch], columns: Sequence[str]) -> dict[str, pa.DataType]:
-    """Of each column of text, the first type that all of it can be read as.
-
-    The reader itself would guess from the first block alone, and refuse a later one that gainsays it.
-    """
+    """Of each column of text that can be read as something else, the first type that all of it allows."""
     possible = {column: list(_TYPES) for column in columns}
     for batch in batches:
         for column in columns:
-            text = pyarrow.compute.utf8_trim_whitespace(batch.column(column))
+            text = without_words(batch.column(column))
             possible[column] = [kind for kind in possible[column] if _can_be(text, kind)]
-    return {column: kinds[0] for column, kinds in possible.items()}
+    return {column: kinds[0] for column, kinds in possible.items() if kinds}
 
 
 def _can_be(text: pa.Array, kind: pa.DataType) -> bool:

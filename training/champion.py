@@ -13,7 +13,7 @@ from mlflow.entities.model_registry import ModelVersion
 from forecaster.artifact import load_artifact, load_held_out
 from forecaster.backtest import BacktestWindows, evaluate, has_seen, score_quantiles
 from forecaster.covariate_windows import CovariateWindows
-from forecaster.errors import ArtifactError, InputError
+from forecaster.errors import ArtifactError, InputError, OutdatedArtifact
 from forecaster.store.registry import CHALLENGER, champion_of, download, promote
 from training.evaluation import cross_calibrated
 from training.settings import Promotion
@@ -45,6 +45,9 @@ def judge(
         return Verdict(True, champion.description or "promoted", rival=int(champion.version))
     try:
         scores, caveat = _score_champion(champion, windows)
+    except OutdatedArtifact as error:  # nor can it be served
+        reason = f"promoted: the champion, version {champion.version}, cannot be read any more: {error}"
+        return Verdict(True, reason, rival=int(champion.version))
     except ArtifactError as error:
         reason = f"the champion, version {champion.version}, could not be judged: {error}"
         return Verdict(policy == "always", reason, rival=int(champion.version))

@@ -11,7 +11,7 @@ import typer
 
 from forecaster.cli.output import Json, emit, prepare, set_environment, stderr, stdout
 from forecaster.cli.processes import Processes, Program, python, require_free
-from forecaster.errors import TrainingError
+from forecaster.errors import NotFound, OutdatedArtifact, TrainingError
 
 if TYPE_CHECKING:
     from forecaster.store.settings import StoreSettings
@@ -44,7 +44,8 @@ def up(
     port: Port = None,
     mlflow_port: MlflowPort = 5000,
     quick: Annotated[
-        bool, typer.Option("--quickstart/--no-quickstart", help="Train the example model if there is none.")
+        bool,
+        typer.Option("--quickstart/--no-quickstart", help="Train the example model unless one can be served."),
     ] = True,
     json: Json = False,
 ) -> None:
@@ -116,7 +117,7 @@ def example_request(address: str) -> str:
 
 
 def quickstart(json: Json = False) -> None:
-    """Train the example model on the bundled weather data, through the queue, if none is registered."""
+    """Train the example model on the bundled weather data, through the queue, unless one can be served."""
     prepare(json)
     from forecaster.store.settings import StoreSettings
 
@@ -130,15 +131,12 @@ def quickstart(json: Json = False) -> None:
 def _train_quickstart(settings: StoreSettings) -> bool:
     """Whether a training was needed, and done."""
     from forecaster.cli.jobs import follow, open_store
-    from forecaster.cli.loading import registry
     from forecaster.data import bundled
     from forecaster.store.datasets import DatasetStore
-    from forecaster.store.registry import champion_of
     from forecaster.store.spec import JobSpec
 
-    with registry() as client:
-        if champion_of(client, QUICKSTART) is not None:
-            return False
+    if _has_quickstart():
+        return False
     stored = DatasetStore(settings.datasets_dir).put(QUICKSTART, bundled())
     spec = JobSpec(
         model=QUICKSTART,
@@ -153,6 +151,19 @@ def _train_quickstart(settings: StoreSettings) -> bool:
     job = follow(store, store.submit(spec).id)
     if job.status != "succeeded":
         raise TrainingError(f"the quickstart training {job.status}: {job.error}")
+    return True
+
+
+def _has_quickstart() -> bool:
+    """Whether the example model is there, and not of a release whose models this one does not read."""
+    from forecaster.cli.loading import model_directory
+    from forecaster.schema import read_config
+
+    try:
+        with model_directory(QUICKSTART) as (directory, _):
+            read_config(directory)
+    except (NotFound, OutdatedArtifact):
+        return False
     return True
 
 

@@ -12,6 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from forecaster.artifact import load_artifact
+from forecaster.cli.stack import _has_quickstart
 from forecaster.data import bundled
 from forecaster.errors import InputError, NotFound, TrainingError
 from forecaster.reading import read_panel
@@ -163,6 +164,22 @@ def test_a_model_is_retrained_for_another_horizon(first: TrainResult, settings: 
         assert np.isfinite(found.metrics["sql"])
     assert found.champion is not None
     assert np.isfinite(found.champion["sql"])
+
+
+def test_a_champion_of_another_release_which_nobody_can_serve_gives_way(
+    first: TrainResult, settings: StoreSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("forecaster.cli.stack.QUICKSTART", "outdated")
+    assert not _has_quickstart()
+    train(request("outdated"), settings)
+    assert _has_quickstart()
+    config = Path(mlflow.artifacts.download_artifacts("models:/outdated/1")) / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "schema_version": 1}))
+    assert not _has_quickstart()
+    found = train(request("outdated"), settings)
+    assert found.promoted
+    assert "version 1, cannot be read any more" in found.reason
+    assert _has_quickstart()
 
 
 def test_the_request_and_the_settings_may_not_contradict_each_other(

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from forecaster.artifact import SCHEMA_VERSION, load_artifact, load_held_out, save_artifact
+from forecaster.artifact import load_artifact, load_held_out, save_artifact
 from forecaster.errors import ArtifactError
+from forecaster.schema import VERSION
 from tests.fixtures_models import make_panel, make_predictor
 
 
@@ -55,7 +56,7 @@ def test_the_weights_of_the_backtest_are_kept_beside(saved: Path) -> None:
 def test_the_directory_holds_data_only(saved: Path) -> None:
     names = sorted(path.name for path in saved.iterdir())
     assert names == ["backtest.safetensors", "config.json", "golden.json", "graph.onnx", "weights.safetensors"]
-    assert json.loads((saved / "config.json").read_text())["schema_version"] == SCHEMA_VERSION
+    assert json.loads((saved / "config.json").read_text())["schema_version"] == VERSION
     assert [path.name for path in saved.parent.iterdir()] == ["model"]  # nothing is left aside
 
 
@@ -87,7 +88,7 @@ def edit_config(model: Path, **changes: object) -> None:
         (lambda model: (model / "golden.json").unlink(), "golden"),
         (lambda model: (model / "golden.json").write_text('{"values": 1}'), "golden"),
         (lambda model: (model / "config.json").write_text("{"), "config"),
-        (lambda model: edit_config(model, schema_version=99), "schema version 99"),
+        (lambda model: edit_config(model, schema_version=99), "schema version 99.*train the model again"),
         (lambda model: edit_config(model, settings={}), "config"),
     ],
 )
@@ -99,7 +100,7 @@ def test_a_damaged_model_is_refused(saved: Path, damage: object, told: str) -> N
 
 def test_it_loads_with_neither_lightning_nor_mlflow(saved: Path) -> None:
     code = (
-        "import sys; from forecaster.artifact import SCHEMA_VERSION, load_artifact; load_artifact(sys.argv[1]);"
+        "import sys; from forecaster.artifact import load_artifact; load_artifact(sys.argv[1]);"
         "assert not {'mlflow', 'pytorch_lightning', 'lightning', 'fastapi', 'training', 'service'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(saved)], check=True, timeout=120)

@@ -96,6 +96,15 @@ def test_a_file_of_text_is_read_alike(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found.dynamic, known(read(frame())).dynamic)
 
 
+def test_numbers_of_a_file_of_text_may_be_missing_in_words(tmp_path: Path) -> None:
+    words = ["1", "NA", " nan ", "n/a", "", "2.5", "None", "null", "3", "4"] * 2
+    frame(price=words, weather=["NA", "s"] * 10).to_csv(tmp_path / "data.csv", index=False)
+    found = known(read_panel(tmp_path / "data.csv", "D", None, DECLARED))
+    expected = [1, np.nan, np.nan, np.nan, np.nan, 2.5, np.nan, np.nan, 3, 4] * 2
+    np.testing.assert_array_equal(found.dynamic[0], expected)
+    assert found.settings.categories["weather"] == ("NA", "s"), "among names it may be one"
+
+
 def test_rows_of_one_step_give_the_mean_of_numbers_and_the_last_of_names() -> None:
     hours = pd.DataFrame(
         {
