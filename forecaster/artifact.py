@@ -66,12 +66,12 @@ def load_artifact(directory: Path | str) -> Predictor:
     directory = Path(directory)
     info = _read_info(directory)
     predictor = Predictor(_read_network(directory / WEIGHTS, info.settings), info)
-    _check_golden(directory, predictor)
-    if (directory / GRAPH).exists():
-        served = Predictor(predictor.network, info, Graph(directory / GRAPH))
-        _check_graph(directory, served, predictor)
-        return served
-    return predictor
+    values, forecast = _check_golden(directory, predictor)
+    if not (directory / GRAPH).exists():
+        return predictor
+    served = Predictor(predictor.network, info, Graph(directory / GRAPH))
+    _check_graph(directory, served, values, forecast)
+    return served
 
 
 def load_held_out(directory: Path | str) -> Predictor | None:
@@ -100,7 +100,8 @@ def _read_info(directory: Path) -> ModelInfo:
         raise ArtifactError(f"{directory / CONFIG} is not valid: {first_line(error)}") from error
 
 
-def _check_golden(directory: Path, predictor: Predictor) -> None:
+def _check_golden(directory: Path, predictor: Predictor) -> tuple[FloatArray, FloatArray]:
+    """The golden input, and the network's forecast of it, which is as it should be."""
     golden = read_json(directory / GOLDEN)
     try:
         values = np.array(golden["values"], np.float32)
@@ -113,12 +114,12 @@ def _check_golden(directory: Path, predictor: Predictor) -> None:
     difference = float(np.abs(actual - expected).max() / np.abs(expected).max())
     if difference > _TOLERANCE:
         raise ArtifactError(f"the model in {directory} misses its golden forecast by {difference:.1%}")
+    return values, actual
 
 
-def _check_graph(directory: Path, served: Predictor, predictor: Predictor) -> None:
+def _check_graph(directory: Path, served: Predictor, values: FloatArray, expected: FloatArray) -> None:
     """Both computed here and now, so they are to agree far better than with what another machine wrote down."""
-    values = np.array(read_json(directory / GOLDEN)["values"], np.float32)
-    actual, expected = _forecast_rows(served, values), _forecast_rows(predictor, values)
+    actual = _forecast_rows(served, values)
     if actual.shape != expected.shape or not np.isfinite(actual).all():
         raise ArtifactError(f"{directory / GRAPH} gives no forecast of the expected shape")
     difference = float(np.abs(actual - expected).max() / max(np.ptp(expected), np.finfo(np.float32).tiny))

@@ -31,6 +31,9 @@ class ServiceSettings(StoreSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on."""
 
+    mlflow_port: int = Field(default=5000, ge=1, le=65535)
+    """Port of the MLflow server that `forecaster up` starts."""
+
     default_model: str | None = None
     """The model of requests that name none; otherwise the one that was loaded last."""
 

@@ -35,14 +35,17 @@ Port = Annotated[
     int | None, typer.Option("--port", help="Port of the API. [env: FORECASTER_PORT, else 8000]", min=1, max=65535)
 ]
 MlflowPort = Annotated[
-    int, typer.Option("--mlflow-port", envvar="FORECASTER_MLFLOW_PORT", help="Port of the MLflow UI.", min=1, max=65535)
+    int | None,
+    typer.Option(
+        "--mlflow-port", help="Port of the MLflow UI. [env: FORECASTER_MLFLOW_PORT, else 5000]", min=1, max=65535
+    ),
 ]
 
 
 def up(
     host: Host = None,
     port: Port = None,
-    mlflow_port: MlflowPort = 5000,
+    mlflow_port: MlflowPort = None,
     quick: Annotated[
         bool,
         typer.Option("--quickstart/--no-quickstart", help="Train the example model unless one can be served."),
@@ -51,8 +54,8 @@ def up(
 ) -> None:
     """Start MLflow, a training worker and the API, here and in the foreground. Ctrl-C stops them all."""
     prepare(json)
-    settings = _service_settings(host, port)
-    host, port = settings.host, settings.port
+    settings = _service_settings(host=host, port=port, mlflow_port=mlflow_port)
+    host, port, mlflow_port = settings.host, settings.port, settings.mlflow_port
     require_free(host, port, "--port")
     own_mlflow = settings.tracking_uri.startswith("sqlite:")
     tracking = f"http://127.0.0.1:{mlflow_port}" if own_mlflow else settings.tracking_uri
@@ -167,10 +170,10 @@ def _has_quickstart() -> bool:
     return True
 
 
-def _service_settings(host: str | None, port: int | None) -> ServiceSettings:
+def _service_settings(**given: Any) -> ServiceSettings:
+    """Those of the environment, but for what is given (not None)."""
     from service.settings import ServiceSettings
 
-    given: dict[str, Any] = {"host": host, "port": port}
     return ServiceSettings(**{name: value for name, value in given.items() if value is not None})
 
 
@@ -180,7 +183,7 @@ def serve(host: Host = None, port: Port = None) -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     from service.server import run
 
-    run(_service_settings(host, port))
+    run(_service_settings(host=host, port=port))
 
 
 def worker() -> None:

@@ -19,11 +19,13 @@ def test_where_to_listen_is_said_by_option_then_environment_then_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("FORECASTER_HOST", "FORECASTER_PORT"):
+    for name in ("FORECASTER_HOST", "FORECASTER_PORT", "FORECASTER_MLFLOW_PORT"):
         monkeypatch.delenv(name, raising=False)
-    assert (_service_settings(None, None).host, _service_settings(None, None).port) == ("127.0.0.1", 8000)
-    (tmp_path / ".env").write_text("FORECASTER_PORT=9000\n")
-    assert _service_settings(None, None).port == 9000
+    plain = _service_settings(host=None, port=None)
+    assert (plain.host, plain.port, plain.mlflow_port) == ("127.0.0.1", 8000, 5000)
+    (tmp_path / ".env").write_text("FORECASTER_PORT=9000\nFORECASTER_MLFLOW_PORT=5001\n")
+    found = _service_settings(host=None, port=None)
+    assert (found.port, found.mlflow_port) == (9000, 5001)
     monkeypatch.setenv("FORECASTER_PORT", "9001")
-    assert _service_settings(None, None).port == 9001
-    assert _service_settings("0.0.0.0", 9002).port == 9002
+    assert _service_settings(port=None).port == 9001
+    assert _service_settings(host="0.0.0.0", port=9002).port == 9002
