@@ -82,6 +82,11 @@ ANOMALIES = _json_call("AnomalyRequest", "AnomalyResponse", "Each point and its 
 _ANSWERS = (ForecastResponse, ExplainResponse, BacktestResponse, AnomalyResponse, Problem)
 _PROBLEMS = {"4XX": "A mistake in the request; `errors` names series and field", "503": "Full, or not ready: try again"}
 
+_FRAMEWORKS_OWN = (
+    "HTTPValidationError",
+    "ValidationError",
+)  # bodies of its 422, in place of which problems are answered
+
 
 def describe(app: FastAPI) -> None:
     """Let `app.openapi` add the schemas of that body, and problem documents to every call."""
@@ -101,7 +106,10 @@ def _document(app: FastAPI) -> dict[str, Any]:
         [(answer, "serialization") for answer in _ANSWERS],
     )
     _, schemas = models_json_schema([*inputs, *outputs], ref_template=_REFERENCE)  # type: ignore[list-item]
-    document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
+    known = document.setdefault("components", {}).setdefault("schemas", {})
+    for unused in _FRAMEWORKS_OWN:
+        known.pop(unused, None)
+    known.update(schemas["$defs"])
     for path in document["paths"].values():
         for call in path.values():
             call["responses"].pop("422", None)

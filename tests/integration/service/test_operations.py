@@ -175,6 +175,7 @@ def test_the_description_is_complete(client: httpx.Client) -> None:
     assert client.post("/v1/forecast", json=body["application/json"]["example"]).status_code == 200
     assert client.get("/docs").status_code == 200
     _check_references(document, document)
+    assert "HTTPValidationError" not in document["components"]["schemas"], "mistakes are answered as Problem"
 
 
 def _check_references(node: object, document: dict[str, object]) -> None:
