@@ -163,7 +163,8 @@ def _network(
     than one that follows the season, and so do segments of half a day where the series are few (docs/model.md). What a
     per cent is to a series is learnt from many.
     """
-    wanted = max(shape.context, min(3 * horizon, _LONGEST_CONTEXT))
+    # Three horizons of months or days hold a season; of hours they only make the fit longer (docs/model.md).
+    wanted = shape.context if _calm(freq) else max(shape.context, min(3 * horizon, _LONGEST_CONTEXT))
     context = max(1, min(wanted, profile.longest - 1))
     lags = tuple(sorted({lag for lag in shape.lags if lag <= context}))
     telling = profile.seasonal_skill is None or profile.seasonal_skill > _SEASONLESS

@@ -23,6 +23,11 @@ def choose(
     return choose_settings(profile(**changes), step, horizon, preset, 1)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("freq", "context"), [("h", 336), ("15min", 1024), ("D", 900), ("MS", 900)])
+def test_a_window_is_three_horizons_long_but_within_the_day(freq: str, context: int) -> None:
+    assert choose(freq, 300, longest=20_000).model.members[0].context == context
+
+
 @pytest.mark.parametrize("freq", ["YS", "QS", "MS", "W", "D", "B", "h", "10s"])
 @pytest.mark.parametrize("season", [1, 2, 11, 59, 97, 168, 2880])
 def test_a_season_of_ones_own_shapes_lags_and_segments(freq: str, season: int) -> None:
