@@ -90,7 +90,7 @@ class ArtifactError(ForecasterError):
 
 
 class OutdatedArtifact(ArtifactError):
-    """A model directory of a release whose form this one does not read: it must be trained again."""
+    """A model directory of an earlier release, whose form this one does not read: it must be trained again."""
 
 
 class TrainingError(ForecasterError):

@@ -13,14 +13,14 @@ CONFIG = "config.json"
 
 
 def read_config(directory: Path) -> dict[str, Any]:
-    """What `config.json` says. Raises ArtifactError, OutdatedArtifact where another release's form is meant."""
+    """What `config.json` says. Raises ArtifactError, OutdatedArtifact where it is of an earlier release."""
     config = read_json(directory / CONFIG)
     version = config.pop("schema_version", None)
     if version != VERSION:
-        raise OutdatedArtifact(
-            f"{directory / CONFIG} has the schema version {version}; this release reads version {VERSION}: "
-            "train the model again"
-        )
+        problem = f"{directory / CONFIG} has the schema version {version}; this release reads version {VERSION}"
+        if isinstance(version, int) and version < VERSION:
+            raise OutdatedArtifact(f"{problem}: train the model again")
+        raise ArtifactError(problem)
     return config
 
 

@@ -146,13 +146,19 @@ def _csv_reader(file: Any, compression: str | None, only: list[str] | None) -> A
 
 
 def _types_of_text(batches: Iterator[pa.RecordBatch], columns: Sequence[str]) -> dict[str, pa.DataType]:
-    """Of each column of text that can be read as something else, the first type that all of it allows."""
-    possible = {column: list(_TYPES) for column in columns}
+    """Of each column of text that can be read as something else, the first type that all of it allows.
+
+    A column that says nothing but `NA` stays text: to a model that was trained already it may be a category.
+    """
+    possible, valued, worded = {column: list(_TYPES) for column in columns}, set[str](), set[str]()
     for batch in batches:
         for column in columns:
-            text = without_words(batch.column(column))
+            given = batch.column(column)
+            text = without_words(given)
             possible[column] = [kind for kind in possible[column] if _can_be(text, kind)]
-    return {column: kinds[0] for column, kinds in possible.items() if kinds}
+            valued |= {column} if text.null_count < len(text) else set()
+            worded |= {column} if given.null_count < len(given) else set()
+    return {column: kinds[0] for column, kinds in possible.items() if kinds and column not in worded - valued}
 
 
 def _can_be(text: pa.Array, kind: pa.DataType) -> bool:

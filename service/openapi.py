@@ -81,11 +81,8 @@ BACKTEST = _json_call("BacktestRequest", "BacktestResponse", "Measures of all wi
 ANOMALIES = _json_call("AnomalyRequest", "AnomalyResponse", "Each point and its interval", {"level": 99, **_SERIES})
 _ANSWERS = (ForecastResponse, ExplainResponse, BacktestResponse, AnomalyResponse, Problem)
 _PROBLEMS = {"4XX": "A mistake in the request; `errors` names series and field", "503": "Full, or not ready: try again"}
-
-_FRAMEWORKS_OWN = (
-    "HTTPValidationError",
-    "ValidationError",
-)  # bodies of its 422, in place of which problems are answered
+# In their place problems are answered.
+_FRAMEWORKS_OWN = ("HTTPValidationError", "ValidationError")
 
 
 def describe(app: FastAPI) -> None:

@@ -158,7 +158,7 @@ def _train_quickstart(settings: StoreSettings) -> bool:
 
 
 def _has_quickstart() -> bool:
-    """Whether the example model is there, and not of a release whose models this one does not read."""
+    """Whether the example model is there, and not of an earlier release whose models this one does not read."""
     from forecaster.cli.loading import model_directory
     from forecaster.schema import read_config
 

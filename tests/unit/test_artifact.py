@@ -88,7 +88,8 @@ def edit_config(model: Path, **changes: object) -> None:
         (lambda model: (model / "golden.json").unlink(), "golden"),
         (lambda model: (model / "golden.json").write_text('{"values": 1}'), "golden"),
         (lambda model: (model / "config.json").write_text("{"), "config"),
-        (lambda model: edit_config(model, schema_version=99), "schema version 99.*train the model again"),
+        (lambda model: edit_config(model, schema_version=99), "schema version 99; this release reads version [0-9]+$"),
+        (lambda model: edit_config(model, schema_version=1), "schema version 1;.*train the model again"),
         (lambda model: edit_config(model, settings={}), "config"),
     ],
 )

@@ -103,6 +103,10 @@ def test_numbers_of_a_file_of_text_may_be_missing_in_words(tmp_path: Path) -> No
     expected = [1, np.nan, np.nan, np.nan, np.nan, 2.5, np.nan, np.nan, 3, 4] * 2
     np.testing.assert_array_equal(found.dynamic[0], expected)
     assert found.settings.categories["weather"] == ("NA", "s"), "among names it may be one"
+    frame(price="NA", weather="NA").to_csv(tmp_path / "later.csv", index=False)
+    later = known(read_panel(tmp_path / "later.csv", "D", None, learn_scales(found).settings))
+    assert np.isnan(later.dynamic[0]).all()
+    np.testing.assert_array_equal(later.dynamic[1], 1)
 
 
 def test_rows_of_one_step_give_the_mean_of_numbers_and_the_last_of_names() -> None:
