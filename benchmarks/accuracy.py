@@ -41,7 +41,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("folder", type=Path, nargs="?", help="folder of the public data")
     parser.add_argument("--frequencies", nargs="*", choices=list(RULES), help="of M4; all that are there if not given")
     parser.add_argument("--preset", nargs="+", choices=list(PRESETS), default=["balanced"])
-    parser.add_argument("--seeds", type=int, default=1, help="seeds 1 to this")
+    parser.add_argument("--seeds", type=int, default=1, help="seeds up to this")
+    parser.add_argument("--first-seed", type=int, default=1, help="seeds from this on; others are in an earlier file")
     parser.add_argument("--small", type=int, help="only so many series of each frequency, others for each seed")
     parser.add_argument("--missing", action="store_true", help="also with a tenth and three of the values removed")
     parser.add_argument("--long-horizon", nargs="*", choices=list(SETS), help="all three sets when none is named")
@@ -76,14 +77,18 @@ def main() -> int:
 
 
 def m4_tasks(arguments: argparse.Namespace, sets: list[M4Set]) -> Iterator[Task]:
-    for m4, preset, seed in itertools.product(sets, arguments.preset, range(1, arguments.seeds + 1)):
+    for m4, preset, seed in itertools.product(sets, arguments.preset, _seeds(arguments)):
         key = Key("m4", m4.frequency, m4.rules.horizon, preset, seed)
         yield key, lambda m4=m4, preset=preset, seed=seed: m4_ours(m4, preset, seed)
 
 
+def _seeds(arguments: argparse.Namespace) -> range:
+    return range(arguments.first_seed, arguments.seeds + 1)
+
+
 def small_tasks(arguments: argparse.Namespace, sets: list[M4Set]) -> Iterator[Task]:
     """Ours and the statistical methods on a few series, drawn anew for each seed."""
-    for m4, seed in itertools.product(sets, range(1, arguments.seeds + 1)):
+    for m4, seed in itertools.product(sets, _seeds(arguments)):
         few = m4.sample(arguments.small, seed)
         for preset in arguments.preset:
             key = Key(f"m4-{arguments.small}", m4.frequency, m4.rules.horizon, preset, seed)
@@ -97,7 +102,7 @@ def missing_tasks(arguments: argparse.Namespace, sets: list[M4Set]) -> Iterator[
     """The same with values removed from the training part: one by one, and a season at a time."""
     if not arguments.missing:
         return
-    seeds = range(1, arguments.seeds + 1)
+    seeds = _seeds(arguments)
     for m4, preset, seed, share in itertools.product(sets, arguments.preset, seeds, (0.1, 0.3)):
         for how, block in (("one by one", 1), ("in blocks", m4.rules.season)):
             key = Key("missing", f"{m4.frequency}, {share:.0%} {how}", m4.rules.horizon, preset, seed)
@@ -108,7 +113,7 @@ def missing_tasks(arguments: argparse.Namespace, sets: list[M4Set]) -> Iterator[
 def long_tasks(arguments: argparse.Namespace) -> Iterator[Task]:
     names = arguments.long_horizon if arguments.long_horizon else list(SETS)
     names = [] if arguments.long_horizon is None else names
-    seeds = range(1, arguments.seeds + 1)
+    seeds = _seeds(arguments)
     for name, horizon, preset, seed in itertools.product(names, arguments.horizons, arguments.preset, seeds):
         key = Key("long", name, horizon, preset, seed)
         yield key, lambda n=name, h=horizon, p=preset, s=seed: long_ours(arguments.folder, n, h, p, s)
@@ -120,7 +125,7 @@ def peer_tasks(arguments: argparse.Namespace, sets: list[M4Set], results: Result
         return
     wanted = arguments.peers or [*IN_OUR_ENVIRONMENT, *(NEURAL if arguments.peers_python else ())]
     paced_by = "balanced" if "balanced" in arguments.preset else arguments.preset[0]
-    seeds = range(1, arguments.seeds + 1)
+    seeds = _seeds(arguments)
     for m4, model in itertools.product(sets, wanted):
         ours = [results[Key("m4", m4.frequency, m4.rules.horizon, paced_by, seed)] for seed in seeds]
         budget, context = statistics.mean(one["seconds"] for one in ours), ours[0]["context"]
