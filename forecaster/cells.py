@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from forecaster import scan
+from forecaster.precision import full_precision
 from forecaster.settings import NetworkSettings
 
 State = tuple[Tensor, ...]
@@ -26,11 +27,15 @@ class FusedCell(nn.Module):
         self.layers = kind(settings.width, settings.width, settings.layers, batch_first=True, dropout=between)
 
     def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        if isinstance(self.layers, nn.LSTM):
-            outputs, after = self.layers(inputs, state)
-            return outputs, after
-        outputs, last = self.layers(inputs, None if state is None else state[0])
-        return outputs, (last,)
+        # Mixed precision takes cuDNN's layers to float16 (not to bf16), in which small gradients are zero.
+        with full_precision(inputs.device.type):
+            dtype = self.layers.weight_ih_l0.dtype
+            inputs, known = inputs.to(dtype), None if state is None else tuple(part.to(dtype) for part in state)
+            if isinstance(self.layers, nn.LSTM):
+                outputs, after = self.layers(inputs, known)
+                return outputs, after
+            outputs, last = self.layers(inputs, None if known is None else known[0])
+            return outputs, (last,)
 
     def read(self, embed: nn.Linear, segments: Tensor) -> tuple[Tensor, State]:
         """All outputs and the last state over embedded segments."""

@@ -8,7 +8,6 @@ is done on whole arrays of ordinals, and pandas reads the frequency's name.
 from __future__ import annotations
 
 import re
-import warnings
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,6 +24,7 @@ _OLD_SPELLINGS = {
     "H": "h", "T": "min", "S": "s", "L": "ms", "U": "us", "M": "ME", "Q": "QE", "Y": "YE", "A": "YE",
     "AS": "YS", "BM": "ME", "BMS": "MS", "d": "D", "w": "W", "b": "B",
 }  # fmt: skip
+_CODES = {"ns", "us", "ms", "s", "min", "h", "D", "B", "W", "ME", "MS", "QE", "QS", "YE", "YS"}  # that pandas keeps
 _NAME = re.compile(r"^\s*(\d{0,6})\s*([A-Za-z]+)(-[A-Za-z]{3})?\s*$")
 _MONTHS = {"ME": 1, "MS": 1, "QE": 3, "QS": 3, "YE": 12, "YS": 12}
 _DAY_US = 86_400_000_000
@@ -61,12 +61,12 @@ class Frequency:
             raise _unknown(text)
         count, code, anchor = match.groups()
         code = _OLD_SPELLINGS.get(code, code)
+        if code not in _CODES:
+            raise _unknown(text)
         name = f"{count if count != '1' else ''}{code}{(anchor or '').upper()}"
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                offset = pd.tseries.frequencies.to_offset(name)
-        except (ValueError, KeyError, OverflowError, FutureWarning, DeprecationWarning) as error:
+            offset = pd.tseries.frequencies.to_offset(name)
+        except (ValueError, KeyError, OverflowError) as error:
             raise _unknown(text) from error
         if offset is None or offset.n < 1:
             raise _unknown(text)

@@ -8,13 +8,12 @@ does the same day of other weeks; where the level drifts, the seasons near by. D
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from forecaster.normalisation import mean_observed
+from forecaster.precision import full_precision
 
 _MOST_ROWS = 64  # beyond, a row holds several seasons: what is compared grows with the square
 _POWER = 2.0  # of the mean squared difference by which a distance between seasons counts less
@@ -53,17 +52,12 @@ def _usual(values: Tensor, observed: Tensor, period: int) -> tuple[Tensor, Tenso
     flags = torch.nn.functional.pad(observed.to(values.dtype), (padding, 0)).reshape(shape)
     centred = torch.where(observed, values - centre, 0.0)
     rows = torch.nn.functional.pad(centred, (padding, 0)).reshape(shape)
-    with _full_precision(values.device.type):
+    with full_precision(values.device.type):
         weight = _weight_of_rows(rows, flags)  # [B, D, D]
         total = weight @ flags
         mean = ((weight @ rows) / total.clamp_min(_TINY)).flatten(1)[:, padding:]
     known = (total > 0).flatten(1)[:, padding:]
     return torch.where(known, mean + centre, 0.0), known
-
-
-def _full_precision(device: str) -> AbstractContextManager[object]:
-    """For matrix products that must not be in bf16, which a fit on a GPU has otherwise."""
-    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def _weight_of_rows(rows: Tensor, flags: Tensor) -> Tensor:

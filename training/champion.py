@@ -101,6 +101,7 @@ def _score_champion(champion: ModelVersion, windows: BacktestWindows) -> tuple[d
             predictor = held_out_fit
     if predictor.info.horizon != windows.horizon:  # rolled forward or cut: its own calibration is all there is
         return evaluate(predictor, windows).metrics, caveat
+    predictor = Predictor(predictor.network, predictor.info)  # without its graph, which holds its own calibration
     predictor.network.calibration.fill_(1.0)
     predictor.network.young_stretch.fill_(1.0)
     settings = predictor.info.settings

@@ -1,6 +1,6 @@
 """Fitting a network with Lightning. Knows no tracking server: what it learns is told to an observer.
 
-The network sees batches that were gathered on its device; nothing is moved or copied to the host within a step.
+The network sees batches that were gathered on its device; no values are moved or copied to the host within a step.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ import json
 import logging
 import math
 import os
+import signal
+import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +41,7 @@ _OPTIMISERS: dict[str, Any] = {
     "sgd": torch.optim.SGD,
 }
 _RISE = 0.2  # of a one-cycle schedule
-EPOCHS = 20  # parts that the step budget is cut into, for progress and checkpoints
+EPOCHS = 20  # parts at most that the step budget is cut into, for progress and checkpoints
 
 
 Observer = Callable[[Progress], None]
@@ -58,10 +61,9 @@ class LitForecaster(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         s = self.settings
         optimiser = _OPTIMISERS[s.optimiser](self.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay)
-        total = max(2, int(self.trainer.estimated_stepping_batches))
         return {
             "optimizer": optimiser,
-            "lr_scheduler": {"scheduler": _schedule(optimiser, s, total), "interval": "step"},
+            "lr_scheduler": {"scheduler": _schedule(optimiser, s, max(2, s.steps)), "interval": "step"},
         }
 
 
@@ -79,7 +81,7 @@ def _schedule(optimiser: torch.optim.Optimizer, settings: FitSettings, steps: in
 
 
 class _Watch(Callback):
-    """Sums the loss on the device and looks at it once an epoch, which is the only device sync."""
+    """Sums the loss on the device and looks at it once an epoch. A checkpoint holds its random numbers."""
 
     def __init__(self, batch: int, observer: Observer | None, generator: torch.Generator) -> None:
         self.batch, self.observer, self.generator = batch, observer, generator
@@ -96,7 +98,7 @@ class _Watch(Callback):
         self.steps += 1
 
     def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        loss = float(self.total) / self.steps  # device sync, once an epoch
+        loss = float(self.total) / self.steps
         if not math.isfinite(loss):
             raise _Diverged
         self.loss = loss
@@ -108,10 +110,15 @@ class _Watch(Callback):
             self.observer(Progress(epoch, epochs, loss, rate, seconds * (epochs - epoch), self.windows_per_second))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"generator": self.generator.get_state()}
+        """Of the windows' generator, and of torch's own ones, which dropout draws from."""
+        on_device = torch.cuda.get_rng_state(self.generator.device) if self.generator.device.type == "cuda" else None
+        return {"generator": self.generator.get_state(), "host": torch.get_rng_state(), "device": on_device}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.generator.set_state(state["generator"])
+        torch.set_rng_state(state["host"])
+        if state["device"] is not None:
+            torch.cuda.set_rng_state(state["device"], self.generator.device)
 
 
 class _Diverged(Exception):
@@ -190,25 +197,42 @@ def _fit(
     checkpoint: Path | None,
 ) -> FitResult:
     began = time.perf_counter()
-    generator = torch.Generator(windows.flat.device).manual_seed(settings.seed)
-    model = network.settings
-    epochs = min(EPOCHS, settings.steps)
+    device, model = windows.flat.device, network.settings
+    generator = torch.Generator(device).manual_seed(settings.seed)
+    in_epoch = math.ceil(settings.steps / EPOCHS)
+    epochs = math.ceil(settings.steps / in_epoch)  # the last one may be shorter
     stream = BatchStream(
         windows, settings.batch, model.context, model.horizon, settings.truncate,
-        min(model.context, 2 * model.season), generator, settings.steps // epochs,
+        min(model.context, 2 * model.season), generator, in_epoch, lambda: settings.steps - trainer.global_step,
     )  # fmt: skip
     watch = _Watch(settings.batch, observer, generator)
     module = LitForecaster(network, objective, settings)
-    trainer = _trainer(epochs, settings, [watch, *_callbacks(settings, checkpoint)], windows.flat.device)
+    trainer = _trainer(epochs, settings, [watch, *_callbacks(settings, checkpoint)], device)
     resume = checkpoint / "last.ckpt" if checkpoint and (checkpoint / "last.ckpt").exists() else None
-    with warnings.catch_warnings():
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), _interruptible(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning")
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        torch.manual_seed(settings.seed)
         trainer.fit(module, train_dataloaders=stream, ckpt_path=resume, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     network.eval()
     return FitResult(watch.loss, time.perf_counter() - began, watch.windows_per_second)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends as such: Lightning makes an exit of it, and is deaf to any further one."""
+    if threading.current_thread() is not threading.main_thread():  # signals are not its business
+        yield
+        return
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _callbacks(settings: FitSettings, checkpoint: Path | None) -> list[Callback]:

@@ -8,7 +8,7 @@ Python.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -163,7 +163,10 @@ class TrainingWindows:
 
 @dataclass(frozen=True)
 class BatchStream:
-    """An endless stream of batches that Lightning iterates over like a loader."""
+    """A stream of batches that Lightning iterates over like a loader, an epoch at a time.
+
+    steps: of an epoch; left: how many a fit has left when an epoch begins
+    """
 
     windows: TrainingWindows
     batch: int
@@ -173,12 +176,13 @@ class BatchStream:
     shortest: int
     generator: torch.Generator
     steps: int
+    left: Callable[[], int]
 
     def __len__(self) -> int:
         return self.steps
 
     def __iter__(self) -> Iterator[Batch]:
-        for _ in range(self.steps):
+        for _ in range(min(self.steps, self.left())):
             yield self.windows.draw(
                 self.batch, self.context, self.horizon, self.truncate, self.shortest, self.generator
             )

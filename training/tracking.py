@@ -140,7 +140,13 @@ def _experiment(client: MlflowClient, name: str, settings: StoreSettings) -> str
         return str(found.experiment_id)
     embedded = settings.tracking_uri.startswith("sqlite:")
     location = (settings.artifacts_dir / name).as_uri() if embedded else None
-    return str(client.create_experiment(name, artifact_location=location))
+    try:
+        return str(client.create_experiment(name, artifact_location=location))
+    except MlflowException:
+        found = client.get_experiment_by_name(name)  # another run may have made it in the meantime
+        if found is None:
+            raise
+        return str(found.experiment_id)
 
 
 def _earlier_attempt(client: MlflowClient, experiment: str, job_id: str | None) -> str | None:

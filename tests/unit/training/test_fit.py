@@ -1,4 +1,5 @@
 import logging
+import signal
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from forecaster.errors import TrainingError
 from forecaster.network import ForecastNetwork
 from tests.fixtures_models import make_panel, model_settings
-from training.fit import FitResult, fit
+from training.fit import FitResult, LitForecaster, fit
 from training.loss import Objective
 from training.preparation import build_network, build_objective, training_windows
 from training.progress import Progress
@@ -50,17 +51,49 @@ def test_a_fit_may_be_of_very_few_steps(steps: int, schedule: str) -> None:
     assert run(settings(steps=steps, schedule=schedule))[1].loss > 0
 
 
-def test_the_same_seed_gives_the_same_weights() -> None:
-    assert same(run(settings())[0], run(settings())[0])
-    assert not same(run(settings())[0], run(settings(seed=4))[0])
+@pytest.mark.parametrize("steps", [19, 21, 39, 99])
+def test_a_fit_takes_as_many_steps_as_it_is_told(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    taken = []
+    step = LitForecaster.training_step
+    monkeypatch.setattr(LitForecaster, "training_step", lambda *args: taken.append(1) or step(*args))
+    told: list[Progress] = []
+    run(settings(steps=steps), observer=told.append)
+    assert len(taken) == steps
+    assert [p.epoch for p in told] == list(range(1, told[-1].epochs + 1))
+    assert len(told) <= 20
+
+
+def with_dropout() -> TrainingSettings:
+    return settings().model_copy(update={"model": model_settings(network={"dropout": 0.3})})
+
+
+@pytest.mark.parametrize("plan", [settings(), with_dropout()])
+def test_the_same_seed_gives_the_same_weights(plan: TrainingSettings) -> None:
+    first = run(plan)[0]
+    torch.rand(1)  # what else a process draws is nothing to it
+    before = torch.get_rng_state()
+    assert same(first, run(plan)[0])
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not same(first, run(plan.model_copy(update={"fit": plan.fit.model_copy(update={"seed": 4})}))[0])
+
+
+def test_an_interruption_ends_as_one_and_leaves_signals_as_they_were() -> None:
+    def interrupt(_: Progress) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings(), observer=interrupt)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 class Killed(Exception):
     pass
 
 
-def test_an_interrupted_fit_goes_on_where_it_was_and_ends_the_same(tmp_path: Path) -> None:
-    whole, _ = run(settings(), tmp_path / "whole")
+@pytest.mark.parametrize("plan", [settings(), with_dropout()])
+def test_an_interrupted_fit_goes_on_where_it_was_and_ends_the_same(tmp_path: Path, plan: TrainingSettings) -> None:
+    whole, _ = run(plan, tmp_path / "whole")
     epochs: list[int] = []
 
     def die_at_nine(progress: Progress) -> None:
@@ -69,8 +102,8 @@ def test_an_interrupted_fit_goes_on_where_it_was_and_ends_the_same(tmp_path: Pat
             raise Killed
 
     with pytest.raises(Killed):
-        run(settings(), tmp_path / "torn", die_at_nine)
-    resumed, _ = run(settings(), tmp_path / "torn", die_at_nine)
+        run(plan, tmp_path / "torn", die_at_nine)
+    resumed, _ = run(plan, tmp_path / "torn", die_at_nine)
     assert epochs[9] in (9, 10)  # not from the first epoch again
     assert same(resumed, whole)
 
