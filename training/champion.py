@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion
 
 from forecaster.artifact import load_artifact, load_held_out
 from forecaster.backtest import BacktestWindows, evaluate, has_seen, score_quantiles
 from forecaster.covariate_windows import CovariateWindows
 from forecaster.errors import ArtifactError, InputError, OutdatedArtifact
+from forecaster.predictor import Predictor
 from forecaster.store.registry import CHALLENGER, champion_of, download, promote
 from training.evaluation import cross_calibrated
 from training.settings import Promotion
@@ -44,7 +44,8 @@ def judge(
     if champion.run_id == run_id:  # an earlier attempt at this job was ended just after its promotion
         return Verdict(True, champion.description or "promoted", rival=int(champion.version))
     try:
-        scores, caveat = _score_champion(champion, windows)
+        with tempfile.TemporaryDirectory() as directory:
+            scores, caveat = score_artifact(download(champion, Path(directory)), windows)
     except OutdatedArtifact as error:  # nor can it be served
         reason = f"promoted: the champion, version {champion.version}, cannot be read any more: {error}"
         return Verdict(True, reason, rival=int(champion.version))
@@ -76,29 +77,27 @@ def settle(client: MlflowClient, name: str, version: int, verdict: Verdict) -> N
     logger.info("%s version %d: %s", name, version, verdict.reason)
 
 
-def _score_champion(champion: ModelVersion, windows: BacktestWindows) -> tuple[dict[str, float], str]:
-    """The champion's scores, and what should be known of them.
+def score_artifact(folder: Path, windows: BacktestWindows) -> tuple[dict[str, float], str]:
+    """A champion's scores, and what should be known of them. Raises ArtifactError when it cannot be judged.
 
     Where it has seen steps that these windows forecast, the weights of its fit that held out its end are judged. It is
     calibrated as the new model is: on the other half of the series.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        folder = download(champion, Path(directory))
-        predictor = load_artifact(folder)
-        if not predictor.freq.same_step(windows.panel.freq):
-            raise ArtifactError(f"it forecasts at {predictor.freq}, this data is at {windows.panel.freq}")
-        try:
-            CovariateWindows.of(windows.panel, predictor.info.settings.covariates, windows.horizon)
-        except InputError as error:
-            raise ArtifactError(f"it needs what this training does not read ({error})") from error
-        caveat = ""
-        if has_seen(predictor.info, windows):
-            held_out = int(predictor.info.data.get("held_out", 0))
-            caveat = ", which has seen some of these steps" if has_seen(predictor.info, windows, held_out) else ""
-            held_out_fit = load_held_out(folder)
-            if held_out_fit is None:
-                raise ArtifactError("it has seen these steps, and kept no fit that has not")
-            predictor = held_out_fit
+    predictor = load_artifact(folder)
+    if not predictor.freq.same_step(windows.panel.freq):
+        raise ArtifactError(f"it forecasts at {predictor.freq}, this data is at {windows.panel.freq}")
+    try:
+        CovariateWindows.of(windows.panel, predictor.info.settings.covariates, windows.horizon)
+    except InputError as error:
+        raise ArtifactError(f"it needs what this training does not read ({error})") from error
+    caveat = ""
+    if has_seen(predictor.info, windows):
+        held_out = int(predictor.info.data.get("held_out", 0))
+        caveat = ", which has seen some of these steps" if has_seen(predictor.info, windows, held_out) else ""
+        held_out_fit = load_held_out(folder)
+        if held_out_fit is None:
+            raise ArtifactError("it has seen these steps, and kept no fit that has not")
+        predictor = held_out_fit
     if predictor.info.horizon != windows.horizon:  # rolled forward or cut: its own calibration is all there is
         return evaluate(predictor, windows).metrics, caveat
     predictor = Predictor(predictor.network, predictor.info)  # without its graph, which holds its own calibration
