@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+WORK = "work"  # of a job's directory: what a further attempt goes on from
 _TAIL_LINES = 200
 _TAIL_BYTES = 32 * 1024
 

@@ -20,6 +20,7 @@ from forecaster.store.datasets import DatasetStore
 from forecaster.store.jobs import JobStore
 from forecaster.store.settings import StoreSettings
 from forecaster.store.spec import JobSpec
+from training.child import WORK
 from training.progress import Progress
 
 logger = logging.getLogger("training")
@@ -133,7 +134,7 @@ def _run(directory: Path) -> dict[str, Any]:
         seed=spec.seed,
         started_by=spec.started_by,
         job_id=task["id"],
-        work=directory,
+        work=directory / WORK,
     )
     return train(request, settings, EventReporter(), guard).model_dump(mode="json")
 

@@ -40,7 +40,7 @@ class TrainRequest(BaseModel):
     data_name: str | None = None
     job_id: str | None = None
     work: Path | None = None
-    """A directory for checkpoints: a run begun again there goes on where it was interrupted."""
+    """A folder for checkpoints, removed at the end: a run begun again there goes on where it was interrupted."""
 
 
 class TrainResult(BaseModel):

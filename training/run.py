@@ -186,12 +186,11 @@ def _publish(task: _Task, made: _Made) -> tuple[int, champion.Verdict]:
 
 @contextmanager
 def _workspace(request: TrainRequest) -> Iterator[Path]:
-    """Where checkpoints lie: the job's own directory, which outlives a crash, or a temporary one."""
+    """Where checkpoints lie: the job's own folder, which outlives a crash, or a temporary one."""
     if request.work is not None:
-        work = request.work / "work"
-        work.mkdir(parents=True, exist_ok=True)
-        yield work
-        shutil.rmtree(work)  # published: nothing here is needed again
+        request.work.mkdir(parents=True, exist_ok=True)
+        yield request.work
+        shutil.rmtree(request.work)  # published: nothing here is needed again
         return
     with tempfile.TemporaryDirectory(prefix="forecaster-") as folder:
         yield Path(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -18,7 +19,7 @@ from forecaster.errors import Unavailable
 from forecaster.store.database import connect
 from forecaster.store.jobs import LEASE_SECONDS, Job, JobStore, LostLease, News
 from forecaster.store.settings import StoreSettings
-from training.child import Child, start
+from training.child import WORK, Child, start
 
 TRAINING_JOB = (sys.executable, "-m", "training.job")
 
@@ -117,6 +118,7 @@ class Worker:
             self._rest(_AWAY_SECONDS)
         else:
             self._patiently(self._store.fail, job.id, job.token, child.failure(), news)
+            shutil.rmtree(self._settings.jobs_dir / job.id / WORK, ignore_errors=True)  # nobody goes on from there
             logger.info("job %s: no result: %s", job.id, child.failure())
 
     def _rest(self, seconds: int) -> None:

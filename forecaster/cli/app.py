@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
 from forecaster.cli import compare, datasets, explaining, forecasting, jobs, models, profiling, stack, training_run
 from forecaster.errors import ForecasterError
@@ -35,7 +37,11 @@ app.command("quickstart")(stack.quickstart)
 def main() -> None:
     """Entry point of the `forecaster` command."""
     try:
-        app(prog_name="forecaster")
+        sys.exit(app(prog_name="forecaster", standalone_mode=False))
+    except TyperException as error:
+        _refuse(error)
+    except typer.Abort:
+        sys.exit(1)
     except ForecasterError as error:
         sys.stderr.write(f"forecaster: {error}\n")
         sys.exit(error.exit_code)
@@ -48,3 +54,12 @@ def main() -> None:
     except OSError as error:  # a file that may not be read or written
         sys.stderr.write(f"forecaster: {error}\n")
         sys.exit(1)
+
+
+def _refuse(error: TyperException) -> NoReturn:
+    """One line for arguments that are wrong; nothing where there were none, which was answered with the help."""
+    told, context = " ".join(error.format_message().split()).rstrip("."), getattr(error, "ctx", None)
+    mend = f"; see {context.command_path} --help" if context is not None else ""
+    if told:
+        sys.stderr.write(f"forecaster: {told}{mend}\n")
+    sys.exit(error.exit_code)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 
 from forecaster.cli import options
-from forecaster.cli.forecasting import loaded, table_writer
-from forecaster.cli.output import Json, emit, prepare, replace_file, show_table, stdout
+from forecaster.cli.forecasting import loaded
+from forecaster.cli.output import Json, emit, prepare, show_table, stdout
+from forecaster.cli.writing import table_writer
 from forecaster.errors import NotFound
 
 _SHOWN_STEPS = 24
@@ -21,12 +21,12 @@ def explain(
     model: options.Model,
     series: Annotated[list[str] | None, typer.Option("--series", help="Only these; may be repeated.")] = None,
     horizon: Annotated[int | None, typer.Option("--horizon", help="Steps; as trained when not given.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Write to this .parquet, .csv or .arrow file.")] = None,
+    out: options.Out = None,
     json: Json = False,
 ) -> None:
     """Say what the forecasts of DATA are made of: a base, and shares of the history and of each covariate."""
     prepare(json)
-    writer = table_writer(out)
+    write = table_writer(out)
     with loaded(model) as (predictor, version):
         from forecaster.explanation import explain as shares_of
 
@@ -39,11 +39,11 @@ def explain(
             panel = panel.select(np.concatenate([np.flatnonzero(names == name) for name in series]))
         found = shares_of(predictor, panel, horizon=horizon)
     table = found.to_table()
-    if out is not None and writer is not None:
-        replace_file(out, lambda aside: writer(table, aside))
+    if write is not None:
+        write(table)
     if json:
         rows = {} if out is not None else {"explanations": table.to_pylist()}
-        emit({"model": version, "series": len(found.ids), **rows, **({"out": str(out)} if out else {})})
+        emit({"model": version, "series": len(found.ids), **rows, **({"out": out} if out else {})})
     elif out is not None:
         stdout.print(f"{table.num_rows} rows for {len(found.ids)} series written to {out}")
     else:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forecaster.cli import options
-from forecaster.cli.output import Json, emit, prepare, replace_file, show_table, stderr, stdout
+from forecaster.cli.output import Json, emit, prepare, show_table, stderr, stdout
+from forecaster.cli.writing import table_writer
 from forecaster.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,12 +39,12 @@ def predict(
     how: Annotated[
         options.ReconciliationChoice, typer.Option("--reconcile", help="How forecasts are changed to add up.")
     ] = options.ReconciliationChoice.structural,
-    out: Annotated[Path | None, typer.Option("--out", help="Write to this .parquet, .csv or .arrow file.")] = None,
+    out: options.Out = None,
     json: Json = False,
 ) -> None:
     """Forecast the steps that follow each series of DATA."""
     prepare(json)
-    writer = table_writer(out)
+    write = table_writer(out)
     parts = _read_sums(sums)
     levels = level if level is not None else ([] if quantile else [80.0])
     with loaded(model) as (predictor, version):
@@ -56,8 +57,8 @@ def predict(
             forecast = reconcile(forecast, parts, how.value, predictor.info.settings)
     table = forecast.to_table()
     _tell_warnings(forecast)
-    if out is not None and writer is not None:
-        replace_file(out, lambda aside: writer(table, aside))
+    if write is not None:
+        write(table)
     if json:
         emit(_document(forecast, table, version, out))
     elif out is not None:
@@ -121,28 +122,6 @@ def loaded(reference: str) -> Iterator[tuple[Any, dict[str, Any]]]:
         yield load_artifact(directory), version
 
 
-def table_writer(out: Path | None) -> Any:
-    """The function that writes a table as the file's name says; checked before any work is done."""
-    if out is None:
-        return None
-    import pyarrow.csv
-    import pyarrow.feather
-    import pyarrow.parquet
-
-    writers = {
-        ".parquet": pyarrow.parquet.write_table,
-        ".csv": pyarrow.csv.write_csv,
-        ".arrow": pyarrow.feather.write_feather,
-    }
-    if out.suffix.lower() not in writers:
-        raise InputError(
-            f"cannot write {out.suffix or 'a file without a suffix'}",
-            field="--out",
-            mend="use .parquet, .csv or .arrow",
-        )
-    return writers[out.suffix.lower()]
-
-
 def _read_sums(path: Path | None) -> dict[str, list[str]]:
     """A file of totals and their parts."""
     if path is None:
@@ -168,7 +147,7 @@ def _tell_warnings(forecast: Forecast) -> None:
         stderr.print(f"… and {len(told) - _SHOWN_WARNINGS} more warnings (all with --json)")
 
 
-def _document(forecast: Forecast, table: pa.Table, version: dict[str, Any], out: Path | None) -> dict[str, Any]:
+def _document(forecast: Forecast, table: pa.Table, version: dict[str, Any], out: str | None) -> dict[str, Any]:
     warnings = {name: texts for name, texts in _warnings(forecast) if texts}
     document: dict[str, Any] = {
         "model": version,
@@ -177,7 +156,7 @@ def _document(forecast: Forecast, table: pa.Table, version: dict[str, Any], out:
         "warnings": warnings,
     }
     if out is not None:
-        return {**document, "out": str(out)}
+        return {**document, "out": out}
     frame = table.to_pandas()
     if frame["ds"].dtype.kind == "M":
         frame["ds"] = [stamp.isoformat() for stamp in frame["ds"]]

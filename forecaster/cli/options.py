@@ -52,6 +52,10 @@ Data = Annotated[
         help="CSV, Parquet or Arrow file (or fsspec URL) with the columns unique_id, ds, y.", show_default=False
     ),
 ]
+Out = Annotated[
+    str | None,
+    typer.Option("--out", help="Write to this .parquet, .csv, .csv.gz or .arrow file (or fsspec URL)."),
+]
 Name = Annotated[str, typer.Option("--name", help="Name of the model in the registry.", show_default=False)]
 Freq = Annotated[
     str | None,

@@ -93,7 +93,7 @@ def _mlflow(settings: StoreSettings, port: int) -> Program:
     return Program("mlflow", command, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
 
 
-def _welcome(address: str, tracking: str, settings: StoreSettings, json: bool, *, example: bool) -> None:
+def _welcome(address: str, tracking: str, settings: ServiceSettings, json: bool, *, example: bool) -> None:
     if json:
         emit({"api": address, "docs": f"{address}/docs", "mlflow": tracking, "home": str(settings.home)})
         sys.stdout.flush()
@@ -104,15 +104,16 @@ def _welcome(address: str, tracking: str, settings: StoreSettings, json: bool, *
     stdout.print(f"files     {settings.home}\n", soft_wrap=True)
     if example:
         stdout.print("Try a forecast:\n")
-        sys.stdout.write(example_request(address) + "\n\n")
+        sys.stdout.write(example_request(address, with_key=bool(settings.api_keys)) + "\n\n")
     stdout.print("Ctrl-C stops everything; the next start takes seconds.")
 
 
-def example_request(address: str) -> str:
+def example_request(address: str, *, with_key: bool = False) -> str:
     """A `curl` that works against the quickstart model: a day of temperatures at JFK in, the next 12 hours out."""
     values = ",".join(f"{value:g}" for value in _HISTORY)
+    key = '-H "X-API-Key: ${FORECASTER_API_KEYS%%,*}" ' if with_key else ""  # a key is no one's to print
     return (
-        f"curl -s {address}/v1/forecast -H 'Content-Type: application/json' -d '\n"
+        f"curl -s {address}/v1/forecast {key}-H 'Content-Type: application/json' -d '\n"
         f'{{"model": "{QUICKSTART}", "horizon": 12, "level": [80], "series": [{{\n'
         f'  "id": "JFK/temperature", "start": "2013-12-30T19:00:00",\n'
         f'  "values": [{values}]}}]}}\''
@@ -177,20 +178,29 @@ def _service_settings(**given: Any) -> ServiceSettings:
     return ServiceSettings(**{name: value for name, value in given.items() if value is not None})
 
 
-def serve(host: Host = None, port: Port = None) -> None:
-    """Run the API alone."""
+def serve(host: Host = None, port: Port = None, json: Json = False) -> None:
+    """Run the API alone. With --json it says at once where it is going to be."""
     set_environment()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     from service.server import run
 
-    run(_service_settings(host=host, port=port))
+    settings = _service_settings(host=host, port=port)
+    if json:
+        address = f"http://{settings.host}:{settings.port}"
+        emit({"api": address, "docs": f"{address}/docs", "home": str(settings.home)})
+        sys.stdout.flush()
+    run(settings)
 
 
-def worker() -> None:
-    """Run a worker alone: it takes training jobs from the queue, one at a time."""
+def worker(json: Json = False) -> None:
+    """Run a worker alone: it takes training jobs from the queue, one at a time. With --json it says first where."""
     set_environment()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     from forecaster.store.settings import StoreSettings
     from training.worker import run_worker
 
-    run_worker(StoreSettings())
+    settings = StoreSettings()
+    if json:
+        emit({"home": str(settings.home), "jobs": str(settings.jobs_dir)})
+        sys.stdout.flush()
+    run_worker(settings)

@@ -91,13 +91,16 @@ def test_train_tells_run_version_metrics_and_baselines(trained: dict[str, Any]) 
 
 def test_predict_writes_the_columns_that_were_asked_for(command: Command, trained: dict[str, Any]) -> None:
     arguments = ("predict", "shops.csv", "--model", "shops", "--level", 80, "--level", 95, "--quantile", 0.1)
-    for out in ("f.parquet", "f.csv"):
+    elsewhere = f"file://{command.home}/elsewhere.parquet"
+    for out in ("f.parquet", "f.csv", "f.csv.gz", elsewhere):
         assert command.json(*arguments, "--out", out)["rows"] == 6 * 24
     table = pd.read_parquet(command.home / "f.parquet")
     columns = ["unique_id", "ds", "mean", "median", "lo-80", "hi-80", "lo-95", "hi-95", "q0.1"]
     assert list(table.columns) == columns
     assert table["ds"].min() == pd.Timestamp("2024-01-17 16:00")
-    pd.testing.assert_frame_equal(pd.read_csv(command.home / "f.csv", parse_dates=["ds"]), table, check_dtype=False)
+    pd.testing.assert_frame_equal(pd.read_parquet(command.home / "elsewhere.parquet"), table)
+    for name in ("f.csv", "f.csv.gz"):
+        pd.testing.assert_frame_equal(pd.read_csv(command.home / name, parse_dates=["ds"]), table, check_dtype=False)
     inline = command.json(*arguments, "--horizon", 2)["forecasts"]
     assert len(inline) == 12
     assert inline[0]["median"] == pytest.approx(table["median"][0], rel=1e-5)
@@ -221,6 +224,10 @@ def test_a_profile_says_what_is_in_the_data_and_stores_nothing(command: Command)
         (("predict", "shops.csv", "--model", "shops", "--horizon", 0), "horizon"),
         (("predict", "shops.csv", "--model", "shops", "--level", 100), "level"),
         (("predict", "shops.csv", "--model", "shops", "--out", "f.xlsx"), ".xlsx"),
+        (("predict", "shops.csv", "--model", "shops", "--out", "nowhere://f.parquet"), "nowhere"),
+        (("predict", "shops.csv"), "--model"),
+        ((*TRAIN[:6], "--horizon", "soon"), "--horizon"),
+        (("fly",), "fly"),
         (("backtest", "shops.csv", "--model", "shops", "--windows", 500), "long enough"),
         (("models", "show", "nothing"), "nothing"),
         (("models", "promote", "shops"), "version"),

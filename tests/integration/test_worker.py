@@ -18,6 +18,7 @@ from forecaster.store.jobs import Job, JobStore, LostLease
 from forecaster.store.settings import StoreSettings
 from forecaster.store.spec import JobSpec
 from tests.waiting import wait_until
+from training.child import WORK
 from training.worker import Worker
 
 if TYPE_CHECKING:
@@ -70,6 +71,14 @@ def submit(store: JobStore, act: str) -> Job:
     )
 
 
+def checkpoint(settings: StoreSettings, job: Job) -> Path:
+    """A job's folder of what it would go on from, with something in it."""
+    work = settings.jobs_dir / job.id / WORK
+    work.mkdir(parents=True)
+    (work / "last.ckpt").touch()
+    return work
+
+
 def child_of(settings: StoreSettings, job: Job, token: int = 1) -> psutil.Process:
     """The process of a job's attempt, once there is one."""
     noted = settings.jobs_dir / job.id / f"pid-{token}"
@@ -115,9 +124,11 @@ def test_progress_is_seen_while_the_job_runs(
         ("say nothing", "the training process ended with exit code 0 and gave no result: a library's words"),
     ],
 )
-def test_failed_job_says_why(worker: Worker, store: JobStore, act: str, reason: str) -> None:
+def test_failed_job_says_why(worker: Worker, store: JobStore, settings: StoreSettings, act: str, reason: str) -> None:
     job = submit(store, act)
+    work = checkpoint(settings, job)
     worker.run_one()
+    assert not work.exists()
     seen = store.get(job.id)
     assert (seen.status, seen.error, seen.attempt) == ("failed", reason, 1)
 
@@ -188,12 +199,14 @@ def test_worker_told_to_end_gives_its_job_back(
     start_worker: StartWorker, store: JobStore, settings: StoreSettings, number: signal.Signals
 ) -> None:
     job = submit(store, "hang once")
+    work = checkpoint(settings, job)
     worker = start_worker()
     child = child_of(settings, job)
     worker.send_signal(number)
     assert worker.wait(timeout=20) == 0
     assert has_ended(child)
     assert (store.get(job.id).status, store.get(job.id).attempt) == ("queued", 0)
+    assert any(work.iterdir())
     start_worker()
     wait_until(lambda: store.get(job.id).ended)
     assert (store.get(job.id).status, store.get(job.id).attempt) == ("succeeded", 1)

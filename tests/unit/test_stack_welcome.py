@@ -3,16 +3,27 @@ from pathlib import Path
 import pytest
 
 from forecaster.cli.stack import _service_settings, _welcome
-from forecaster.store.settings import StoreSettings
+from service.settings import ServiceSettings
 
 
 @pytest.mark.parametrize("example", [True, False])
 def test_the_example_is_told_where_its_model_is_trained(example: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    _welcome("http://127.0.0.1:1", "http://127.0.0.1:2", StoreSettings(), json=False, example=example)
+    _welcome("http://127.0.0.1:1", "http://127.0.0.1:2", ServiceSettings(), json=False, example=example)
     told = capsys.readouterr().out
     assert "http://127.0.0.1:1/docs" in told
     assert "http://127.0.0.1:2/#/experiments" in told
     assert ("curl" in told) == example
+    assert "X-API-Key" not in told
+
+
+def test_where_keys_are_asked_for_the_example_has_the_first_of_the_environment(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = ServiceSettings(api_keys="secret,other")
+    _welcome("http://127.0.0.1:1", "http://127.0.0.1:2", settings, json=False, example=True)
+    told = capsys.readouterr().out
+    assert '-H "X-API-Key: ${FORECASTER_API_KEYS%%,*}"' in told
+    assert "secret" not in told
 
 
 def test_where_to_listen_is_said_by_option_then_environment_then_file(
