@@ -19,12 +19,15 @@ from forecaster.hierarchy import read_sums
 from forecaster.panel import Panel
 from forecaster.reading import read_panel
 from forecaster.settings import COLUMNS, ModelSettings
+from forecaster.unpacking import unpacked_bytes
 from service.errors import PlacedInputError
 from service.question import Answer, Question
 from service.schemas.forecasts import ForecastParameters
 
 ARROW, PARQUET, CSV = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet", "text/csv"
-MOST_ROWS = 20_000_000  # a small compressed body may hold far more than memory does
+# A small compressed body may hold far more than memory does.
+MOST_ROWS, MOST_COLUMNS, MOST_BYTES = 20_000_000, 1000, 1 << 30
+_BATCH_ROWS = 8192  # of a Parquet body, between two looks at how much it has become
 _TOLD_WARNINGS = 10
 
 
@@ -88,6 +91,7 @@ def _place(error: InputError) -> InputError:
 
 
 def _read_arrow(body: bytes) -> pa.Table:
+    _check_bytes(unpacked_bytes(pa.py_buffer(body)))
     batches, rows = [], 0
     with pa.ipc.open_stream(pa.py_buffer(body)) as reader:
         for batch in reader:
@@ -98,9 +102,32 @@ def _read_arrow(body: bytes) -> pa.Table:
 
 
 def _read_parquet(body: bytes) -> pa.Table:
+    """Texts are read as dictionaries, where one that is repeated lies once, until it is known how long they all are."""
     with pyarrow.parquet.ParquetFile(pa.BufferReader(body)) as file:
         _check_rows(file.metadata.num_rows)
-        return file.read(use_threads=False)
+        _check_columns(file.metadata.num_columns)
+        schema = file.schema_arrow
+    flat = [field.name for field in schema if not pa.types.is_nested(field.type)]  # no other is ever asked for
+    texts = [name for name in flat if _is_text(schema.field(name).type)]
+    batches, size = [], 0
+    with pyarrow.parquet.ParquetFile(pa.BufferReader(body), read_dictionary=texts) as file:
+        for batch in file.iter_batches(_BATCH_ROWS, columns=flat, use_threads=False):
+            size += sum(_decoded_bytes(column) for column in batch.columns)
+            _check_bytes(size)
+            batches.append(batch)
+    wanted = pa.schema([schema.field(name) for name in flat])
+    return pa.Table.from_batches(batches).cast(wanted) if batches else wanted.empty_table()
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return any(of(kind) for of in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary))
+
+
+def _decoded_bytes(column: pa.Array) -> int:
+    if not pa.types.is_dictionary(column.type) or not _is_text(column.type.value_type):
+        return int(column.nbytes)
+    lengths = compute.binary_length(column.dictionary).cast(pa.int64())
+    return int(compute.sum(lengths.take(column.indices)).as_py() or 0)
 
 
 def _read_csv(body: bytes) -> pa.Table:
@@ -115,6 +142,17 @@ def _read_csv(body: bytes) -> pa.Table:
 def _check_rows(rows: int) -> None:
     if rows > MOST_ROWS:
         raise InputError(f"the table has more than {MOST_ROWS} rows", mend="send fewer series at once")
+
+
+def _check_columns(columns: int) -> None:
+    if columns > MOST_COLUMNS:
+        raise InputError(f"the table has more than {MOST_COLUMNS} columns", mend="send those that the model needs")
+
+
+def _check_bytes(size: int) -> None:
+    if size > MOST_BYTES:
+        problem = f"the table takes more than {MOST_BYTES >> 20} MiB unpacked"
+        raise InputError(problem, mend="send fewer series at once")
 
 
 def _write_arrow(table: pa.Table, sink: io.BytesIO) -> None:

@@ -24,6 +24,7 @@ from forecaster.settings import COLUMNS
 from forecaster.sources import open_source
 from forecaster.store.incoming import incoming
 from forecaster.store.spec import DATASET_REFERENCE, NAME
+from forecaster.unpacking import unpacked_bytes
 
 DataFormat = Literal["csv", "csv.gz", "parquet", "arrow"]
 
@@ -160,6 +161,8 @@ def _opened(source: BinaryIO | str | Path) -> Iterator[BinaryIO]:
 def _inspect(path: Path, name: str) -> tuple[Sequence[str], int]:
     """Read all of it once, in batches: a file that is torn or has a bad row is refused now, not in training."""
     try:
+        if path.suffix == ".arrow":
+            _check_unpacked(path)
         columns = open_source(path, values=()).columns
         if not set(columns) - set(COLUMNS[:2]):
             mend = "give a column of values, y by name unless trainings call it a target"
@@ -170,12 +173,20 @@ def _inspect(path: Path, name: str) -> tuple[Sequence[str], int]:
         # Whoever put it knows it by its name, not by where it lay aside.
         problem = error.problem.replace(str(path), f"data set {name!r}")
         raise InputError(problem, field=error.field, mend=error.mend) from error
-    except (pa.ArrowException, OSError, EOFError) as error:
+    except (pa.ArrowException, ValueError, OSError, EOFError) as error:
         problem = f"data set {name!r} cannot be read ({first_line(error)})"
         raise InputError(problem, mend="check that the file is whole") from error
     if rows == 0:
         raise InputError(f"data set {name!r} has no rows", field="y", mend="give at least one observation")
     return columns, rows
+
+
+def _check_unpacked(path: Path) -> None:
+    """An Arrow file is read as a whole: a small compressed one may hold far more than memory does."""
+    with pa.memory_map(str(path)) as mapped:
+        if unpacked_bytes(mapped.read_buffer()) > MAX_BYTES:
+            problem = f"it takes more than {MAX_BYTES >> 20} MiB unpacked"
+            raise InputError(problem, mend="write it as Parquet, which is read in parts")
 
 
 def _publish(version: DatasetVersion, path: Path) -> None:

@@ -7,7 +7,8 @@ import pyarrow.parquet
 import pytest
 
 from forecaster.errors import InputError
-from service.columnar import ARROW, CSV, MOST_ROWS, PARQUET, read_table, write_table
+from service import columnar
+from service.columnar import ARROW, CSV, MOST_COLUMNS, MOST_ROWS, PARQUET, read_table, write_table
 
 
 def huge(media_type: str) -> bytes:
@@ -22,12 +23,39 @@ def huge(media_type: str) -> bytes:
     return sink.getvalue()
 
 
+def packed(media_type: str, table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    if media_type == PARQUET:
+        pa.parquet.write_table(table, sink, compression="zstd")
+    else:
+        with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+            writer.write_table(table)
+    return sink.getvalue()
+
+
 @pytest.mark.parametrize("media_type", [ARROW, PARQUET])
 def test_a_small_body_with_very_many_rows_is_refused(media_type: str) -> None:
     body = huge(media_type)
     assert len(body) < 200_000
     with pytest.raises(InputError, match="rows"):
         read_table(media_type, body)
+
+
+@pytest.mark.parametrize("media_type", [ARROW, PARQUET])
+def test_a_small_body_that_unpacks_to_very_much_is_refused(monkeypatch: pytest.MonkeyPatch, media_type: str) -> None:
+    monkeypatch.setattr(columnar, "MOST_BYTES", 1 << 20)
+    body = packed(media_type, pa.table({"unique_id": ["x" * 2000] * 1000, "ds": [0] * 1000, "y": [0.0] * 1000}))
+    assert len(body) < 10_000
+    with pytest.raises(InputError, match="takes more than 1 MiB unpacked"):
+        read_table(media_type, body)
+    usual = pa.table({"unique_id": ["x" * 200] * 1000, "ds": [0] * 1000, "y": [0.0] * 1000})
+    assert read_table(media_type, packed(media_type, usual)).equals(usual)
+
+
+def test_a_table_of_very_many_columns_is_refused() -> None:
+    table = pa.table({f"c{number}": pa.nulls(1) for number in range(MOST_COLUMNS + 1)})
+    with pytest.raises(InputError, match="more than 1000 columns"):
+        read_table(PARQUET, write_table(PARQUET, table))
 
 
 @pytest.mark.parametrize("media_type", [ARROW, PARQUET, CSV])
