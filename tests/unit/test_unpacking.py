@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import random
 from typing import Any
@@ -49,7 +50,5 @@ def test_damage_is_an_error_and_nothing_worse() -> None:
         damaged = bytearray(body)
         for _ in range(generator.randint(1, 4)):
             damaged[generator.randrange(len(damaged))] = generator.randrange(256)
-        try:
+        with contextlib.suppress(pa.ArrowException, OSError, ValueError):  # what readers are told of
             assert isinstance(unpacked_bytes(pa.py_buffer(bytes(damaged))), int)
-        except (pa.ArrowException, OSError, ValueError):
-            pass  # what readers are told of
