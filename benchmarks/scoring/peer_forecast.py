@@ -18,7 +18,7 @@ import pandas as pd
 _DECILES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 _PERIODS = {"YS": "Y", "QS": "Q", "MS": "M", "W": "W", "D": "D", "h": "h"}
 _ENDLESS = 10**7  # steps: time ends the training
-_SEASONAL = ("AutoETS", "Theta", "SeasonalNaive")  # these have a season, and intervals of their own
+_SEASONAL = ("AutoETS", "DynamicOptimizedTheta", "SeasonalNaive")  # these have a season, and intervals of their own
 _ORIGINS = 4  # from which the others' intervals are learnt
 
 
@@ -110,7 +110,7 @@ _MODELS = {
     "neuralforecast-nhits": (by_neuralforecast, "NHITS"),
     "gluonts-deepar": (by_gluonts, "DeepAR"),
     "statsforecast-autoets": (by_statsforecast, "AutoETS"),
-    "statsforecast-theta": (by_statsforecast, "Theta"),
+    "statsforecast-theta": (by_statsforecast, "DynamicOptimizedTheta"),  # the best of its five by M4 Quarterly
     "statsforecast-seasonal-naive": (by_statsforecast, "SeasonalNaive"),
     "statsforecast-croston": (by_statsforecast, "CrostonOptimized"),
     "statsforecast-croston-sba": (by_statsforecast, "CrostonSBA"),
