@@ -24,10 +24,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from forecaster.errors import TrainingError
 from forecaster.network import ForecastNetwork
-from training.lightning import Callback, EMAWeightAveraging, ModelCheckpoint, pl
+from training.lightning import Callback, ModelCheckpoint, WeightAveraging, pl
 from training.loss import Objective
 from training.progress import Progress
 from training.sampling import Batch, BatchStream, TrainingWindows
@@ -119,6 +120,19 @@ class _Watch(Callback):
         torch.set_rng_state(state["host"])
         if state["device"] is not None:
             torch.cuda.set_rng_state(state["device"], self.generator.device)
+
+
+class MovingAverage(WeightAveraging):
+    """Keeps the exponential moving average of the weights."""
+
+    def __init__(self, decay: float) -> None:
+        # Buffers are constants here; averaging would round the whole numbers among them.
+        super().__init__(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if self._average_model is not None:  # its counter is looked at in each step: that would wait for a device
+            self._average_model.n_averaged = torch.tensor(0)
 
 
 class _Diverged(Exception):
@@ -240,8 +254,7 @@ def _callbacks(settings: FitSettings, checkpoint: Path | None) -> list[Callback]
     if settings.average_decay:
         # A short fit is averaged over its last tenth: a longer memory would keep its first weights.
         decay = min(settings.average_decay, max(0.0, 1 - 10 / settings.steps))
-        # Buffers are constants here; averaging would round the whole numbers among them.
-        callbacks.append(EMAWeightAveraging(decay=decay, use_buffers=False))
+        callbacks.append(MovingAverage(decay))
     if checkpoint:
         callbacks.append(
             ModelCheckpoint(checkpoint, filename="last", save_top_k=1, every_n_epochs=1, enable_version_counter=False)

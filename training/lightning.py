@@ -28,6 +28,6 @@ def _stand_in(name: str, **attributes: object) -> Iterator[None]:
 
 with _stand_in("scipy.signal", hamming=None):
     import pytorch_lightning as pl
-    from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+    from pytorch_lightning.callbacks import Callback, ModelCheckpoint, WeightAveraging
 
-__all__ = ["Callback", "EMAWeightAveraging", "ModelCheckpoint", "pl"]
+__all__ = ["Callback", "ModelCheckpoint", "WeightAveraging", "pl"]

@@ -7,6 +7,7 @@ A step that passes there neither waits for its device nor leaves anything behind
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import torch
 from forecaster.network import ForecastNetwork
 from tests.fixtures_models import make_panel
 from training.choose import choose_settings, override
+from training.fit import LitForecaster, MovingAverage
 from training.loss import Objective
 from training.preparation import build_network, build_objective, training_windows
 from training.profile import profile_panel
@@ -64,6 +66,15 @@ def test_a_step_stays_on_its_device_and_never_waits_for_it(variant: str) -> None
     optimiser.step()
     assert all(weight.device.type == "meta" for weight in weights)
     assert any(weight.grad is not None for weight in weights)
+
+
+def test_the_moving_average_never_waits_for_its_device() -> None:
+    settings, _, network, objective = ready("gru")
+    module = LitForecaster(network, objective, settings.fit).to("meta")
+    average = MovingAverage(0.9)
+    average.setup(SimpleNamespace(), module, "fit")
+    for step in range(1, 4):
+        average.on_train_batch_end(SimpleNamespace(global_step=step), module, None, None, step - 1)
 
 
 @each_variant
