@@ -1,9 +1,10 @@
 """A model as a directory: settings and weights as data, and a golden forecast that every load reproduces.
 
-`config.json` schema version, settings, origin; `weights.safetensors`; `golden.json` an input (made up, no training
-data) and its forecast; `graph.onnx` the forecast as a graph, which serves a few windows faster (not every network has
-one); `backtest.safetensors` the weights of the fit that had not seen the last steps, with which a later training
-compares itself fairly. Nothing is pickled and no code is loaded.
+`config.json` schema version, settings, calibration (for those who read; the weights hold what counts), origin;
+`weights.safetensors`; `golden.json` an input (made up, no training data) and its forecast; `graph.onnx` the forecast as
+a graph, which serves a few windows faster (not every network has one); `backtest.safetensors` the weights of the fit
+that had not seen the last steps, with which a later training compares itself fairly. Nothing is pickled and no code is
+loaded.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from forecaster.schema import CONFIG, VERSION, read_config, read_json
 from forecaster.settings import ModelSettings
 
 WEIGHTS, GOLDEN, BACKTEST, GRAPH = "weights.safetensors", "golden.json", "backtest.safetensors", "graph.onnx"
+_CALIBRATION = "calibration"
 _TOLERANCE = 1e-3  # relative to the largest value: other processors round otherwise, damage is far larger
 _GRAPH_TOLERANCE = 1e-4  # relative to the spread of the forecasts
 
@@ -44,7 +46,8 @@ def save_artifact(
     directory.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
-        _write_json(aside / CONFIG, {"schema_version": VERSION, **predictor.info.model_dump(mode="json")})
+        told = {**predictor.info.model_dump(mode="json"), _CALIBRATION: _calibration(predictor.network)}
+        _write_json(aside / CONFIG, {"schema_version": VERSION, **told})
         save_file(_flat(predictor.network.state_dict()), aside / WEIGHTS)
         if backtest_weights is not None:
             save_file(_flat(backtest_weights), aside / BACKTEST)
@@ -94,10 +97,22 @@ def _read_network(weights: Path, settings: ModelSettings) -> ForecastNetwork:
 
 def _read_info(directory: Path) -> ModelInfo:
     config = read_config(directory)
+    config.pop(_CALIBRATION, None)
     try:
         return ModelInfo.model_validate(config)
     except ValidationError as error:
         raise ArtifactError(f"{directory / CONFIG} is not valid: {first_line(error)}") from error
+
+
+def _calibration(network: ForecastNetwork) -> dict[str, Any]:
+    """What was learnt from held-out windows, to four decimals; docs of `ForecastNetwork` say what each is."""
+    learnt = {
+        "factors": network.calibration,
+        "young_steps": network.young_steps,
+        "young_stretch": network.young_stretch,
+        "dependence": network.dependence,
+    }
+    return {name: np.round(tensor.double().numpy(), 4).tolist() for name, tensor in learnt.items()}
 
 
 def _check_golden(directory: Path, predictor: Predictor) -> tuple[FloatArray, FloatArray]:

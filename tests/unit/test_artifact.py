@@ -29,6 +29,14 @@ def test_a_loaded_model_forecasts_as_the_saved_one(saved: Path) -> None:
     np.testing.assert_allclose(found.interval(95), expected.interval(95), rtol=1e-5)
 
 
+def test_the_description_holds_the_calibration_for_those_who_read(saved: Path) -> None:
+    told = json.loads((saved / "config.json").read_text())["calibration"]
+    loaded = load_artifact(saved)
+    np.testing.assert_allclose(told["factors"], loaded.network.calibration, atol=1e-4)
+    assert set(told) == {"factors", "young_steps", "young_stretch", "dependence"}
+    assert "calibration" not in loaded.info.model_dump()
+
+
 def test_weights_that_lack_one_are_refused(saved: Path) -> None:
     weights = load_file(saved / "weights.safetensors")
     del weights["calibration"]
