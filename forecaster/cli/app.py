@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 from forecaster.cli import compare, datasets, explaining, forecasting, jobs, models, profiling, stack, training_run
 from forecaster.errors import ForecasterError
 
+_INTERRUPTED = 130
 app = typer.Typer(
     name="forecaster",
     help="Train, track and serve probabilistic time-series forecasts.",
@@ -37,7 +38,10 @@ app.command("quickstart")(stack.quickstart)
 def main() -> None:
     """Entry point of the `forecaster` command."""
     try:
-        sys.exit(app(prog_name="forecaster", standalone_mode=False))
+        code = app(prog_name="forecaster", standalone_mode=False)
+        if code == _INTERRUPTED:  # what typer makes of a KeyboardInterrupt
+            raise KeyboardInterrupt
+        sys.exit(code)
     except TyperException as error:
         _refuse(error)
     except typer.Abort:
@@ -47,7 +51,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.stderr.write("forecaster: stopped\n")
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone
         sys.exit(1)

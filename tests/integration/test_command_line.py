@@ -253,3 +253,14 @@ def test_a_mistake_is_one_line_and_exit_code_two(
 )
 def test_every_command_has_help(command: Command, name: str) -> None:
     assert "Usage: forecaster" in command.cold(name, "--help").stdout
+
+
+def test_ctrl_c_ends_a_command_in_words() -> None:
+    program = (
+        "import os, signal, sys; from forecaster.cli import app\n"
+        "@app.app.command()\n"
+        "def interrupt(): os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.argv = ['forecaster', 'interrupt']; app.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "forecaster: stopped\n")
