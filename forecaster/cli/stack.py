@@ -103,15 +103,16 @@ def _welcome(address: str, tracking: str, settings: ServiceSettings, json: bool,
     stdout.print(f"MLflow    {tracking}/{_PAGE}", soft_wrap=True)
     stdout.print(f"files     {settings.home}\n", soft_wrap=True)
     if example:
-        stdout.print("Try a forecast:\n")
-        sys.stdout.write(example_request(address, with_key=bool(settings.api_keys)) + "\n\n")
+        with_key = bool(settings.api_keys)
+        stdout.print(f"Try a forecast{', with KEY one of FORECASTER_API_KEYS' if with_key else ''}:\n")
+        sys.stdout.write(example_request(address, with_key=with_key) + "\n\n")
     stdout.print("Ctrl-C stops everything; the next start takes seconds.")
 
 
 def example_request(address: str, *, with_key: bool = False) -> str:
     """A `curl` that works against the quickstart model: a day of temperatures at JFK in, the next 12 hours out."""
     values = ",".join(f"{value:g}" for value in _HISTORY)
-    key = '-H "X-API-Key: ${FORECASTER_API_KEYS%%,*}" ' if with_key else ""  # a key is no one's to print
+    key = '-H "X-API-Key: $KEY" ' if with_key else ""  # never printed itself
     return (
         f"curl -s {address}/v1/forecast {key}-H 'Content-Type: application/json' -d '\n"
         f'{{"model": "{QUICKSTART}", "horizon": 12, "level": [80], "series": [{{\n'

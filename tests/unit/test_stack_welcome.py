@@ -16,13 +16,14 @@ def test_the_example_is_told_where_its_model_is_trained(example: bool, capsys: p
     assert "X-API-Key" not in told
 
 
-def test_where_keys_are_asked_for_the_example_has_the_first_of_the_environment(
+def test_where_keys_are_asked_for_the_example_says_so(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     settings = ServiceSettings(api_keys="secret,other")
     _welcome("http://127.0.0.1:1", "http://127.0.0.1:2", settings, json=False, example=True)
     told = capsys.readouterr().out
-    assert '-H "X-API-Key: ${FORECASTER_API_KEYS%%,*}"' in told
+    assert "with KEY one of FORECASTER_API_KEYS" in told
+    assert '-H "X-API-Key: $KEY"' in told
     assert "secret" not in told
 
 
