@@ -60,8 +60,11 @@ def _buffers(records: Table) -> Iterator[tuple[int, int]]:
 
 
 def _of_buffer(body: memoryview, begin: int, length: int, compressed: bool) -> int:
-    """A compressed buffer begins with its length unpacked."""
-    if not compressed or length < struct.calcsize("<q"):
-        return int(length)
-    (unpacked,) = struct.unpack_from("<q", body, begin)
-    return int(length if unpacked == _NOT_COMPRESSED else unpacked)
+    """A compressed buffer begins with its length unpacked. What is negative would hide others in their sum."""
+    size = length
+    if compressed and length >= struct.calcsize("<q"):
+        (unpacked,) = struct.unpack_from("<q", body, begin)
+        size = length if unpacked == _NOT_COMPRESSED else unpacked
+    if size < 0:
+        raise ValueError("damaged Arrow metadata (a buffer of negative length)")
+    return int(size)

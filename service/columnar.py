@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from urllib.parse import quote
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
@@ -27,6 +28,7 @@ from service.schemas.forecasts import ForecastParameters
 ARROW, PARQUET, CSV = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet", "text/csv"
 # A small compressed body may hold far more than memory does.
 MOST_ROWS, MOST_COLUMNS, MOST_BYTES = 20_000_000, 1000, 1 << 30
+_VIEW_NUMBERS = 4  # of 32 bits in a view of a text
 _BATCH_ROWS = 8192  # of a Parquet body, between two looks at how much it has become
 _TOLD_WARNINGS = 10
 
@@ -56,6 +58,7 @@ def read_table(media_type: str, body: bytes) -> pa.Table:
     try:
         table = _READERS[media_type](body)
         table.validate(full=True)  # its buffers' own offsets are not to be trusted: a false one ends the process
+        _check_bytes(sum(_decoded_bytes(chunk) for column in table.columns for chunk in column.chunks))
     except (pa.ArrowException, OSError, ValueError, LookupError) as error:
         raise InputError(f"the body cannot be read as {media_type}: {first_line(error)}") from error
     return table
@@ -107,27 +110,41 @@ def _read_parquet(body: bytes) -> pa.Table:
         _check_rows(file.metadata.num_rows)
         _check_columns(file.metadata.num_columns)
         schema = file.schema_arrow
-    flat = [field.name for field in schema if not pa.types.is_nested(field.type)]  # no other is ever asked for
-    texts = [name for name in flat if _is_text(schema.field(name).type)]
+    flat = pa.schema([field for field in schema if not pa.types.is_nested(field.type)])  # no other is ever asked for
+    texts = [field.name for field in flat if _is_text(field.type)]
     batches, size = [], 0
     with pyarrow.parquet.ParquetFile(pa.BufferReader(body), read_dictionary=texts) as file:
-        for batch in file.iter_batches(_BATCH_ROWS, columns=flat, use_threads=False):
+        for batch in file.iter_batches(_BATCH_ROWS, columns=flat.names, use_threads=False):
             size += sum(_decoded_bytes(column) for column in batch.columns)
             _check_bytes(size)
             batches.append(batch)
-    wanted = pa.schema([schema.field(name) for name in flat])
-    return pa.Table.from_batches(batches).cast(wanted) if batches else wanted.empty_table()
+    return pa.Table.from_batches(batches).cast(flat) if batches else flat.empty_table()
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return any(of(kind) for of in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary))
+    return any(of(kind) for of in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary)) or _is_view(kind)
+
+
+def _is_view(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string_view(kind) or pa.types.is_binary_view(kind))
 
 
 def _decoded_bytes(column: pa.Array) -> int:
-    if not pa.types.is_dictionary(column.type) or not _is_text(column.type.value_type):
+    """Of a column whose dictionary, or views of one text, are written out, as reading does."""
+    if pa.types.is_dictionary(column.type) and _is_text(column.type.value_type):
+        lengths = _lengths(column.dictionary).take(column.indices)
+    elif _is_view(column.type):
+        lengths = _lengths(column)
+    else:
         return int(column.nbytes)
-    lengths = compute.binary_length(column.dictionary).cast(pa.int64())
-    return int(compute.sum(lengths.take(column.indices)).as_py() or 0)
+    return int(compute.sum(lengths).as_py() or 0)
+
+
+def _lengths(texts: pa.Array) -> pa.Array:
+    if not _is_view(texts.type):
+        return compute.binary_length(texts).cast(pa.int64())
+    views = np.frombuffer(texts.buffers()[1], np.int32).reshape(-1, _VIEW_NUMBERS)  # each begins with its length
+    return pa.array(views[texts.offset : texts.offset + len(texts), 0].astype(np.int64))
 
 
 def _read_csv(body: bytes) -> pa.Table:

@@ -118,8 +118,17 @@ class Worker:
             self._rest(_AWAY_SECONDS)
         else:
             self._patiently(self._store.fail, job.id, job.token, child.failure(), news)
-            shutil.rmtree(self._settings.jobs_dir / job.id / WORK, ignore_errors=True)  # nobody goes on from there
+            self._clear(job)
             logger.info("job %s: no result: %s", job.id, child.failure())
+
+    def _clear(self, job: Job) -> None:
+        """Remove what nobody goes on from any more."""
+        work = self._settings.jobs_dir / job.id / WORK
+        try:
+            if work.exists():
+                shutil.rmtree(work)
+        except OSError as error:  # the job has ended all the same
+            logger.warning("job %s: its checkpoints stay: %s", job.id, error)
 
     def _rest(self, seconds: int) -> None:
         for _ in range(seconds):

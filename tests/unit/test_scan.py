@@ -39,7 +39,7 @@ def test_outputs_and_gradients_are_those_of_torch(monkeypatch: pytest.MonkeyPatc
     torch.testing.assert_close(gradients(*ours, [cell, embed], inputs), gradients(outputs, last, [cell, embed], inputs))
 
 
-def test_what_nobody_asks_for_has_no_gradient() -> None:
+def test_outputs_or_the_last_state_may_be_asked_for_alone() -> None:
     cell, embed, inputs = parts(steps=23)
     wanted = [*cell.parameters(), *embed.parameters()]
     for which in (0, 1):  # outputs alone, the last state alone

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import random
+import struct
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,15 @@ def test_gigabytes_in_a_small_body_are_seen() -> None:
     body = written(pa.table({"y": np.zeros(1_000_000)}), pa.ipc.new_stream, "zstd")
     assert len(body) < 2000
     assert unpacked_bytes(pa.py_buffer(body)) >= 8_000_000
+
+
+def test_a_buffer_that_says_it_is_negative_hides_no_other() -> None:
+    table = pa.table({"y": np.zeros(1000), "z": np.zeros(1000, np.float32)})
+    body = written(table, pa.ipc.new_stream, "zstd")
+    size = struct.pack("<q", 4000)
+    assert body.count(size) == 1
+    with pytest.raises(ValueError, match="negative"):
+        unpacked_bytes(pa.py_buffer(body.replace(size, struct.pack("<q", -(10**12)))))
 
 
 def test_damage_is_an_error_and_nothing_worse() -> None:

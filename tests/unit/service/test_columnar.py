@@ -52,6 +52,28 @@ def test_a_small_body_that_unpacks_to_very_much_is_refused(monkeypatch: pytest.M
     assert read_table(media_type, packed(media_type, usual)).equals(usual)
 
 
+@pytest.mark.parametrize("kind", [pa.dictionary(pa.int8(), pa.string()), pa.string_view()])
+def test_a_text_that_lies_once_in_an_arrow_body_counts_as_often_as_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, kind: pa.DataType
+) -> None:
+    monkeypatch.setattr(columnar, "MOST_BYTES", 1 << 20)
+    rows, text = 1000, "x" * 2000
+    if pa.types.is_dictionary(kind):
+        shop = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int8()), [text])
+    else:
+        one = pa.array([text], kind).buffers()
+        shop = pa.Array.from_buffers(kind, rows, [None, pa.py_buffer(one[1].to_pybytes() * rows), *one[2:]])
+    body = packed(ARROW, pa.table({"unique_id": ["a"] * rows, "ds": [0] * rows, "y": [0.0] * rows, "shop": shop}))
+    assert len(body) < 10_000
+    with pytest.raises(InputError, match="takes more than 1 MiB unpacked"):
+        read_table(ARROW, body)
+
+
+def test_a_column_that_occurs_twice_is_read_so_that_it_can_be_named() -> None:
+    table = pa.table([pa.array(["a"]), pa.array([1.0]), pa.array([2.0])], names=["unique_id", "y", "y"])
+    assert read_table(PARQUET, write_table(PARQUET, table)).equals(table)
+
+
 def test_a_table_of_very_many_columns_is_refused() -> None:
     table = pa.table({f"c{number}": pa.nulls(1) for number in range(MOST_COLUMNS + 1)})
     with pytest.raises(InputError, match="more than 1000 columns"):
