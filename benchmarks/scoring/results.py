@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 _LIBRARIES = ("torch", "pytorch-lightning", "numpy", "statsforecast")
+_DETAILS = {"family": "cpu family", "model": "model", "MHz": "cpu MHz"}
 
 
 @dataclass(frozen=True, order=True)
@@ -72,10 +73,14 @@ def machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Its name as Linux tells it; elsewhere what Python knows."""
+    """As Linux tells it, with family, model and clock: of one name some are twice as fast. Else what Python knows."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    lines = [line.partition(":") for line in info.read_text().splitlines()] if info.exists() else []
+    told = {name.strip(): value.strip() for name, _, value in lines}
+    if "model name" not in told:
+        return platform.machine()
+    details = [f"{name} {told[key]}" for name, key in _DETAILS.items() if key in told]
+    return f"{told['model name']} ({', '.join(details)})" if details else told["model name"]
 
 
 def _key(result: dict[str, Any]) -> Key:
