@@ -62,8 +62,8 @@ def judge(predictor: Predictor, panel: Panel, *, level: float, last: int, step: 
     within = np.arange(windows.sum()) - np.repeat(np.cumsum(windows) - windows, windows)
     origin = (panel.offsets[1:] - points)[series] + within * step
     grid = predictor.quantiles_at(panel, series, origin, step)
-    known = panel.observed_between(np.maximum(panel.offsets[series], origin - predictor.info.context), origin) > 0
     settings = predictor.info.settings
+    known = panel.observed_between(np.maximum(panel.offsets[series], origin - settings.common_context), origin) > 0
     limits = interpolate(grid, settings.quantiles, level_probabilities(level), positive=settings.transform == "log")
     if settings.floor is not None:
         limits = np.maximum(limits, settings.floor)

@@ -164,11 +164,20 @@ def forecast_windows(predictor: Predictor, windows: BacktestWindows) -> FloatArr
     return predictor.quantiles_at(windows.panel, windows.series, windows.origin, windows.horizon)
 
 
-def evaluate(predictor: Predictor, windows: BacktestWindows) -> Scores:
-    """Scores of a predictor on the windows."""
-    grid = forecast_windows(predictor, windows)
-    positive = predictor.info.settings.transform == "log"
-    return score_quantiles(windows, grid, predictor.info.quantiles, positive=positive)
+def evaluate(predictor: Predictor, windows: BacktestWindows, levels: Sequence[float] | None = None) -> Scores:
+    """Scores of a predictor on the windows. levels: probabilities whose quantiles are scored; its own if None"""
+    return score_forecasts(predictor, windows, forecast_windows(predictor, windows), levels)
+
+
+def score_forecasts(
+    predictor: Predictor, windows: BacktestWindows, grid: FloatArray, levels: Sequence[float] | None = None
+) -> Scores:
+    """Scores of [N, H, Q] quantiles at the predictor's own levels, at others where they are to be compared."""
+    own, positive = predictor.info.quantiles, predictor.info.settings.transform == "log"
+    if levels is None or tuple(levels) == own:
+        return score_quantiles(windows, grid, own, positive=positive)
+    grid = interpolate(grid, own, levels, positive=positive)
+    return score_quantiles(windows, grid, levels, positive=positive)
 
 
 def has_seen(info: ModelInfo, windows: BacktestWindows, held_out: int = 0) -> bool:

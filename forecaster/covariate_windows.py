@@ -82,7 +82,9 @@ class CovariateWindows:
             parts.append(self.static[series][:, None].expand(-1, len(steps), -1))
         if len(self.calendar):
             row = (self.day[series][:, None] + at).clamp(0, self.calendar.shape[1] - 1)
-            parts.append(self.calendar[:, row].permute(1, 2, 0))
+            # Before its series began a step has no date: which dates the table has there is up to the other series.
+            dated = torch.where(at >= 0, self.calendar[:, row], torch.nan)
+            parts.append(dated.permute(1, 2, 0))
         if len(self.target):
             parts.append(self.target[series][:, None, None].expand(-1, len(steps), 1))
         return torch.cat(parts, 2)

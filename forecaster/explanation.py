@@ -34,7 +34,7 @@ _ORDERS_OF_ONE = Lock()  # orders are drawn from the process's only generator
 
 @dataclass(frozen=True)
 class Explanation:
-    """ids, targets: [N], as of a Forecast; ds, median, base: [N, H]; parts: by name, [N, H].
+    """ids, targets, warnings: [N], as of a Forecast; ds, median, base: [N, H]; parts: by name, [N, H].
 
     `median` is `base` and all parts together.
     """
@@ -46,6 +46,7 @@ class Explanation:
     median: FloatArray
     base: FloatArray
     parts: dict[str, FloatArray]
+    warnings: list[list[str]]
 
     def to_table(self) -> pa.Table:
         """Long format: `unique_id`, `target` if there are several, `ds, median, base`, and a column for each part."""
@@ -70,7 +71,16 @@ def explain(predictor: Predictor, panel: Panel, *, horizon: int | None = None) -
     ]
     base = forecast.median - found.sum(1)
     parts = {name: found[:, number] for number, name in enumerate(groups)}
-    return Explanation(panel.ids, panel.targets, forecast.ds, panel.zone, forecast.median, base, parts)
+    return Explanation(
+        ids=panel.ids,
+        targets=panel.targets,
+        ds=forecast.ds,
+        zone=panel.zone,
+        median=forecast.median,
+        base=base,
+        parts=parts,
+        warnings=forecast.warnings,
+    )
 
 
 def _groups(settings: CovariateSettings) -> dict[str, list[int]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,9 @@ from forecaster.errors import InputError
 from forecaster.frequency import IntArray
 from forecaster.panel import FloatArray, Panel
 from forecaster.transforms import LARGEST_LOG
+
+if TYPE_CHECKING:
+    from forecaster.explanation import Explanation
 
 Array = npt.NDArray[Any]
 _EDGE = 1e-4  # of the range: farther out no finite sample tells anything
@@ -73,6 +76,14 @@ class Forecast:
         return pa.table(columns)
 
 
+def warnings_by_series(found: Forecast | Explanation) -> dict[str, list[str]]:
+    """What is to be told, by series, and by target where there are several; nothing of those without a warning."""
+    ids = [str(name) for name in found.ids]
+    if found.targets is not None:
+        ids = [f"{name}, {target}" for name, target in zip(ids, found.targets, strict=True)]
+    return {name: texts for name, texts in zip(ids, found.warnings, strict=True) if texts}
+
+
 def key_columns(ids: Array, targets: Array | None, horizon: int) -> dict[str, pa.Array]:
     """[N · H] each id, and each target where there are several, for all its steps."""
     whole = np.issubdtype(ids.dtype, np.integer)
@@ -104,7 +115,7 @@ def check_finite(panel: Panel, found: FloatArray, series: IntArray | None = None
 
     found: [W, ...] forecasts; series: [W] index into the panel, where they are not of all its series in turn
     """
-    bad = ~np.isfinite(found).reshape(len(found), -1).all(1)
+    bad = ~np.isfinite(found).all(axis=tuple(range(1, found.ndim)))
     if bad.any():
         row = int(np.argmax(bad))
         index = row if series is None else int(series[row])

@@ -20,6 +20,8 @@ from forecaster.settings import NetworkSettings
 
 _NARROWEST = 1e-3  # spread of a distribution, in units of the window's
 _START = 0.5  # spread of every head before training
+_FARTHEST, _MOST_TIMES = 50.0, 1000.0  # a truth in units of the window's spread; a count in its mean and one more
+_SILENT = 1e-20  # mean of a window in which nothing was counted: it says nothing of what a count may be
 _SUPPORT, _AT_ONCE = 512, 64  # counts that are summed up one by one
 _ROUNDS = 40  # of bisection: beyond what float32 tells apart
 _TABLE = 65  # rows of the Student-t table
@@ -63,7 +65,7 @@ class Head(nn.Module):
         raise NotImplementedError
 
     def log_likelihood(self, found: Parameters, truth: Tensor) -> Tensor:
-        """[B, H] of the normalised truth."""
+        """[B, H] of the normalised truth; one that is absurdly far counts as less far, lest it alone be learnt."""
         raise NotImplementedError
 
     def _begin(self, *values: float) -> None:
@@ -102,7 +104,7 @@ class NormalHead(Head):
 
     def log_likelihood(self, found: Parameters, truth: Tensor) -> Tensor:
         width = _width(found.raw[..., 1])
-        deviate = (truth - found.raw[..., 0] - found.centre) / width
+        deviate = (truth.clamp(-_FARTHEST, _FARTHEST) - found.raw[..., 0] - found.centre) / width
         return -0.5 * deviate.square() - width.log() - 0.5 * math.log(2 * math.pi)
 
 
@@ -128,7 +130,7 @@ class StudentHead(Head):
 
     def log_likelihood(self, found: Parameters, truth: Tensor) -> Tensor:
         width, freedom = _width(found.raw[..., 1]), _freedom(found.raw[..., 2])
-        deviate = (truth - found.raw[..., 0] - found.centre) / width
+        deviate = (truth.clamp(-_FARTHEST, _FARTHEST) - found.raw[..., 0] - found.centre) / width
         bulge = torch.lgamma((freedom + 1) / 2) - torch.lgamma(freedom / 2) - 0.5 * (freedom * math.pi).log()
         return bulge - width.log() - (freedom + 1) / 2 * torch.log1p(deviate.square() / freedom)
 
@@ -156,7 +158,9 @@ class CountHead(Head):
 
     def log_likelihood(self, found: Parameters, truth: Tensor) -> Tensor:
         mean, dispersion = self._moments(found)
-        return _log_mass((truth * found.scale).round().clamp_min(0), mean, 1 / dispersion)
+        # Sales of a rare item are many times its mean: bounded like other truths, they would be taken for none.
+        count = torch.where(found.scale > _SILENT, truth * found.scale, 0.0).round().clamp_min(0)
+        return _log_mass(count.minimum(_MOST_TIMES * (found.scale + 1)), mean, 1 / dispersion)
 
     def _moments(self, found: Parameters) -> tuple[Tensor, Tensor]:
         mean = self.median(found.raw, found.centre) * found.scale

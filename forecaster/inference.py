@@ -24,19 +24,25 @@ _EPOCH_WEEKDAY = 3  # 1 January 1970 was a Thursday
 _UNITS = (("h", 3_600_000_000), ("min", 60_000_000), ("s", 1_000_000), ("ms", 1000), ("us", 1))
 _CALENDAR, _BUSINESS, _ELAPSED = (Frequency.parse(name) for name in ("MS", "B", "h"))
 _MONTHS = {1: "M", 3: "Q", 12: "Y"}
+_OF_SEASON = {4: "QS", 12: "MS", 24: "h", 52: "W"}  # steps that have such a season by themselves; others as days
+_COUNTED = "say how many steps a season has (season), or what one step is (freq)"
 _MEND = "say what one step is (freq), and what the rows within a step give if they are irregular (resample)"
 
 
-def infer_freq(source: Any, rows: RowSettings | None = None) -> str:
+def infer_freq(source: Any, rows: RowSettings | None = None, season: int | None = None) -> str:
     """The longest step that all timestamps of the source lie on, as pandas writes it.
 
-    source, rows: what `read_panel` reads
-    Raises InputError, with examples, where there is no such step or too little to tell.
+    source, rows: what `read_panel` reads; season: of steps that are counted, which are then taken for such as usually
+    have it. Raises InputError, with examples, where there is no such step or too little to tell.
     """
     if rows is not None and rows.resample:
         mend = "name the step that the rows are to be combined into"
         raise InputError("resample does not say into steps of what length", field="freq", mend=mend)
     names, series, ds = _rows(open_source(source, values=()))
+    if np.issubdtype(ds.dtype, np.integer):
+        if season is None:
+            raise InputError("ds counts steps, which do not say how long they are", field="freq", mend=_COUNTED)
+        return _OF_SEASON.get(season, "D")
     order = np.lexsort((ds, series))
     series, ds = series[order], ds[order]
     follows = (series[1:] == series[:-1]) & (ds[1:] > ds[:-1])
@@ -48,14 +54,17 @@ def infer_freq(source: Any, rows: RowSettings | None = None) -> str:
 
 
 def _rows(opened: Source) -> tuple[list[Any], IntArray, npt.NDArray[Any]]:
-    """Names of the series, and [R] series and timestamps; local ones where all rows are at one time of the day."""
+    """Names of the series, and [R] series and timestamps; local ones where all rows are at one time of the day.
+
+    Where steps are counted, some of them as they are.
+    """
     index: dict[Any, int] = {}
     parts, rows = [], 0
     for batch in opened.batches():
         codes, ds, _ = decode(batch, _ELAPSED)
-        _, days, zone = decode(batch, _CALENDAR)
         if np.issubdtype(ds.dtype, np.integer):
-            raise InputError("ds counts steps, which do not say how long they are", field="freq", mend=_MEND)
+            return [], np.zeros(len(ds), np.int64), ds
+        _, days, zone = decode(batch, _CALENDAR)
         numbers = np.array([index.setdefault(name, len(index)) for name in codes.dictionary.to_pylist()], np.int64)
         parts.append((numbers[codes.indices.to_numpy(zero_copy_only=False)], ds, wall_clock(days, zone, _CALENDAR)))
         rows += len(ds)

@@ -106,8 +106,7 @@ class SegmentNetwork(nn.Module):
         """[B, H] of a (transformed) truth, as a density over the window's normalised units."""
         if found.logged is not None:
             truth = transform_truth("log", truth, found.logged)
-        normalised = ((truth - found.location) / found.scale).clamp(-_FARTHEST, _FARTHEST)
-        return self.head.log_likelihood(found, normalised)
+        return self.head.log_likelihood(found, (truth - found.location) / found.scale)
 
     def encode(self, values: Tensor, observed: Tensor, relative: Tensor, covariates: Tensor | None = None) -> Encoded:
         """Normalise a window and read it; a last partial segment is completed in front with unobserved zeros."""

@@ -137,7 +137,8 @@ def _variation(values: Tensor, observed: Tensor, how: Scale) -> Tensor:
         return mean_observed((values[:, 1:] - values[:, :-1]).abs(), both)
     if how == "std":
         centred = torch.where(observed, values - mean_observed(values, observed), 0.0)
-        return mean_observed(centred.square(), observed).sqrt()
+        largest = centred.abs().amax(1, keepdim=True).clamp_min(_SMALLEST)  # whose square may be beyond float32
+        return largest * mean_observed((centred / largest).square(), observed).sqrt()
     distance = (values - median_observed(values, observed)).abs()
     return _NORMAL_DEVIATION * median_observed(distance, observed)
 

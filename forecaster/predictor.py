@@ -172,7 +172,9 @@ class Predictor:
     ) -> Iterator[tuple[slice, Context]]:
         """Rows and padded windows on the network's device, `chunk` rows at a time."""
         device, settings = self.network.calibration.device, self.info.settings
-        windows = PanelWindows.of(panel, settings, max(horizon, settings.horizon))
+        # Whole trained horizons: what is known of the steps after the last one asked for is decoded with it.
+        blocks = -(-horizon // settings.horizon)
+        windows = PanelWindows.of(panel, settings, blocks * settings.horizon)
         with torch.inference_mode():
             for low in range(0, len(series), chunk):
                 rows = slice(low, low + chunk)
@@ -197,11 +199,12 @@ class Predictor:
 
     def _check_recent(self, panel: Panel) -> None:
         """A history whose last steps are all missing would be forecast from nothing."""
-        recent = panel.observed_counts(self.info.context)
+        steps = self.info.settings.common_context
+        recent = panel.observed_counts(steps)
         if (recent == 0).any():
             index = int(np.flatnonzero(recent == 0)[0])
             raise InputError(
-                f"no value is observed in the last {self.info.context} steps",
+                f"no value is observed in the last {steps} steps",
                 series=panel.ids[index],
                 field=panel.column(index),
                 mend="give more recent values",

@@ -6,15 +6,18 @@ the artifact.
 
 from __future__ import annotations
 
+import logging
 from typing import Any, get_args
 
 import pandas as pd
 
 from forecaster.artifact import load_artifact
 from forecaster.errors import InputError
+from forecaster.forecast import warnings_by_series
 from forecaster.hierarchy import Reconciliation, read_sums, reconcile
 from forecaster.predictor import Predictor
 
+logger = logging.getLogger(__name__)
 _RECONCILIATIONS = get_args(Reconciliation)
 
 
@@ -27,6 +30,7 @@ class PyFuncForecaster:
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """A frame of `unique_id, ds, y` to one of `unique_id, ds, mean, median, lo-80, …, q0.1, …`.
 
+        What a forecast warns of is logged: a frame has no place for it.
         params: `horizon` steps, `level` percentages, `quantile` probabilities, `paths` to draw, `sums` as JSON of the
             parts of each total, and how to `reconcile` them; all optional
         """
@@ -45,6 +49,8 @@ class PyFuncForecaster:
                 mend = f"give {', '.join(_RECONCILIATIONS)}"
                 raise InputError(f"{how!r} is no way to reconcile", field="reconcile", mend=mend)
             forecast = reconcile(forecast, read_sums(asked["sums"]), how, self.predictor.info.settings)
+        for name, warnings in warnings_by_series(forecast).items():
+            logger.warning("%s: %s", name, "; ".join(warnings))
         frame: pd.DataFrame = forecast.to_table().to_pandas()
         return frame
 

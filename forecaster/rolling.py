@@ -71,7 +71,7 @@ def roll(
     grid = forecast_windows(other or served, found)
     check_finite(panel, grid, found.series)
     scores = score_quantiles(found, grid, info.quantiles, positive=info.settings.transform == "log")
-    warnings = []
+    warnings = list(panel.notes)
     if other is not None:
         warnings.append(
             "the served weights have seen these steps: scores are those of the fit that held out the last "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 COLUMNS = ("unique_id", "ds", "y")  # of every series
 DEFAULT_QUANTILES = (0.005, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.995)
@@ -171,6 +172,16 @@ class CovariateSettings(Settings):
     width: int = Field(default=4, ge=1, le=256)
     """Numbers that what is known of a step is summed up in for encoder and decoder."""
 
+    @field_validator("zone")
+    @classmethod
+    def _known(cls, zone: str | None) -> str | None:
+        if zone is not None:
+            try:
+                ZoneInfo(zone)
+            except (KeyError, ValueError, OSError) as error:  # unknown, no name of a file, or that of a folder
+                raise ValueError(f"{zone!r} is no time zone: write one such as Europe/Madrid") from error
+        return zone
+
     @model_validator(mode="after")
     def _each_once(self) -> CovariateSettings:
         columns = self.columns
@@ -239,8 +250,8 @@ class ModelSettings(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelSettings:
-        if sorted(set(self.quantiles)) != list(self.quantiles) or 0.5 not in self.quantiles:
-            raise ValueError("quantiles must increase and contain 0.5")
+        if sorted(set(self.quantiles)) != list(self.quantiles) or 0.5 not in self.quantiles[1:-1]:
+            raise ValueError("quantiles must increase, with 0.5 and at least one on each side of it")
         if len({member.horizon for member in self.members}) != 1:
             raise ValueError("all members must have the same horizon")
         if self.transform != "identity" and any(member.logarithm for member in self.members):
@@ -255,4 +266,10 @@ class ModelSettings(Settings):
 
     @property
     def context(self) -> int:
+        """Last steps of a history that any member sees."""
         return max(member.context for member in self.members)
+
+    @property
+    def common_context(self) -> int:
+        """Last steps that every member sees: one that sees no value would forecast nothing but zero."""
+        return min(member.context for member in self.members)

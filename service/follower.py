@@ -19,7 +19,7 @@ from service.cache import ModelCache, Serving
 from service.engines import ServedModel, ServedModels, use_one_core, warm_up
 from service.registry import RegisteredModel, Registry, Version
 
-_LONGEST_WAIT = 60.0  # seconds between attempts at a version that could not be fetched
+_LONGEST_WAIT, _DOUBLINGS = 60.0, 6  # seconds between attempts at a version that could not be fetched
 _STOP_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
@@ -190,7 +190,7 @@ class Follower:
         attempts = again.attempts + 1 if again else 1
         if again is None or again.reason != reason:
             logger.error("%s/%s is not served: %s", name, version, reason)
-        retry_at = None if final else time.monotonic() + min(_LONGEST_WAIT, 2.0**attempts)
+        retry_at = None if final else time.monotonic() + min(_LONGEST_WAIT, 2.0 ** min(attempts, _DOUBLINGS))
         since = again.since if again else _now()
         self._set_refusals({**self.view.refusals, name: Refusal(version, reason, since, attempts, retry_at)})
 

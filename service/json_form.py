@@ -166,18 +166,26 @@ def _histories(series: list[SeriesIn], values: list[list[float | None]], freq: F
 
 
 def _dated_panel(series: list[SeriesIn], values: list[list[float | None]], freq: Frequency, rows: RowSettings) -> Panel:
-    """Placed on the grid by the reader of tables; each series goes by its number there, as ids may mix types."""
+    """Placed on the grid by the reader of tables, where ids are texts."""
     stamps = [stamp for one in series for stamp in one.timestamps or ()]
     numbers = np.repeat(np.arange(len(series)), [len(own) for own in values])
     flat = np.array([value for own in values for value in own], np.float64)
     _check_one_kind(series)
-    table = pa.table({"unique_id": numbers, "ds": stamps, "y": pa.array(flat, from_pandas=True)})
+    names = _texts(series)
+    ids = pa.DictionaryArray.from_arrays(pa.array(numbers), pa.array(names))
+    table = pa.table({"unique_id": ids, "ds": stamps, "y": pa.array(flat, from_pandas=True)})
     try:
         panel = read_panel(table, freq, rows)
     except InputError as error:
-        named = series[int(error.series)].id if error.series is not None else None
+        named = series[names.index(error.series)].id if error.series is not None else None
         raise InputError(error.problem, series=named, field=error.field, mend=error.mend) from error
     return replace(panel, ids=np.array([one.id for one in series], object))
+
+
+def _texts(series: list[SeriesIn]) -> list[str]:
+    """Ids as texts that tell them apart: 1 and "1" may be two series."""
+    plain = [str(one.id) for one in series]
+    return plain if len(set(plain)) == len(plain) else [repr(one.id) for one in series]
 
 
 def _check_ids(series: list[SeriesIn]) -> None:

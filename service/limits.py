@@ -13,6 +13,7 @@ from service.errors import problem
 from service.settings import ServiceSettings
 
 _OTHER_BODIES = 1 << 20
+_OF_SERIES = ("/v1/forecast", "/v1/explain", "/v1/backtest", "/v1/anomalies")
 
 
 class BodyLimit:
@@ -43,7 +44,7 @@ def body_limit(settings: ServiceSettings) -> Callable[[Scope], int]:
     def limit(scope: Scope) -> int:
         if scope["path"].startswith("/v1/datasets/"):
             return settings.dataset_max_bytes
-        return settings.max_body_bytes if scope["path"] == "/v1/forecast" else _OTHER_BODIES
+        return settings.max_body_bytes if scope["path"] in _OF_SERIES else _OTHER_BODIES
 
     return limit
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from forecaster.errors import NotFound, Unavailable, first_line
 from forecaster.store.mlflow_client import MlflowClient, MlflowException, download_artifacts
-from forecaster.store.registry import CHAMPION, PREVIOUS_TAG, promote, rollback
+from forecaster.store.registry import CHAMPION, PREVIOUS_TAG, promote, rollback, run_of
 from service.environment import prepare_environment
 
 T = TypeVar("T")
@@ -139,7 +139,7 @@ class Registry:
         return Promotion(name, int(model.aliases[CHAMPION]), int(previous) if previous else None)
 
     def _described(self, version: Any) -> Mapping[str, Any]:
-        run = self._client.get_run(version.run_id) if version.run_id else None
+        run = run_of(self._client, version)
         used = [one.dataset for one in run.inputs.dataset_inputs] if run else []
         return {
             "version": int(version.version),

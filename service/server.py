@@ -19,11 +19,12 @@ _UNWANTED = "polars"
 
 
 def run(settings: ServiceSettings) -> None:
-    """Serve until SIGTERM or SIGINT; requests in flight are then given `stop_seconds`."""
+    """Serve until SIGTERM or SIGINT; requests in flight are then given `stop_seconds`. Raises InputError."""
     prepare_environment()  # before the libraries that read it are imported
     sys.modules.setdefault(_UNWANTED, None)  # type: ignore[arg-type]
     import uvicorn
 
+    from forecaster.store.database import connect
     from service.app import create_app
     from service.engines import use_one_core
 
@@ -31,6 +32,7 @@ def run(settings: ServiceSettings) -> None:
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # says at each poll what the follower says once
     use_one_core()
     _return_large_blocks()
+    connect(settings.database_url).dispose()  # a wrong address is told in a line, before anything is started
     app = create_app(settings)
     forget_the_start()
     uvicorn.run(

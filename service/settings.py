@@ -41,7 +41,7 @@ class ServiceSettings(StoreSettings):
     """How often the registry is asked which versions are the champions."""
 
     max_body_bytes: int = Field(default=32 << 20, ge=1)
-    """Largest body of a forecast request."""
+    """Largest body of a request with series: a forecast, an explanation, a backtest, a look for anomalies."""
 
     dataset_max_bytes: int = Field(default=MAX_BYTES, ge=1)
     """Largest data set that can be uploaded."""

@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 
 from forecaster.predictor import Predictor
-from forecaster.store.registry import promote
+from forecaster.store.registry import make_champion
 from tests.fixtures_models import save_model
 from tests.ports import free_port
 from tests.waiting import wait_until
@@ -67,7 +67,7 @@ class MlflowServer:
             self.client.create_registered_model(name)
         version = self.client.create_model_version(name, f"{run.info.artifact_uri}/model", run.info.run_id)
         if champion:
-            promote(self.client, name, int(version.version))
+            make_champion(self.client, name, int(version.version))
         return int(version.version)
 
     def forget_models(self) -> None:

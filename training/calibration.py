@@ -26,6 +26,7 @@ _LEAST, _MOST = 1.0, 4.0  # a calm stretch at the end of the data is no reason t
 _PRIOR_TAIL = 20.0  # misses of one step's own that weigh as much as the pooled factor
 _USUALLY_OBSERVED = 0.05  # share of the windows that may have fewer values than are taken for usual
 _YOUNG_WINDOWS, _YOUNG_LEVEL, _MOST_YOUNG = 400, 0.8, 100.0
+_FARTHEST = 1e6  # ratio that counts as such: next to an infinite one no quantile is a number
 _HIGHEST = 0.999  # correlation of neighbours
 _JITTER = 1e-4
 _CHUNK = 1024
@@ -129,7 +130,8 @@ def _ratios(network: ForecastNetwork, windows: BacktestWindows) -> np.ndarray:
     for truth, quantiles in _each_chunk(network, windows):
         median = quantiles[:, :, network.median, None]
         distance = quantiles - median
-        parts.append(((truth[:, :, None] - median) / torch.where(distance == 0, torch.nan, distance)).numpy())
+        ratio = (truth[:, :, None] - median) / torch.where(distance == 0, torch.nan, distance)
+        parts.append(ratio.clamp(-_FARTHEST, _FARTHEST).numpy())
     return np.concatenate(parts)
 
 
@@ -158,7 +160,8 @@ def _stretch(network: ForecastNetwork, windows: BacktestWindows, keep: int) -> f
     for truth, grid in _each_chunk(network, windows, keep, calibrated=True):
         median = grid[:, :, network.median]
         width = torch.where(truth < median, median - grid[:, :, low], grid[:, :, high] - median)
-        found.append(((truth - median).abs() / torch.where(width > 0, width, torch.nan)).numpy().ravel())
+        ratio = (truth - median).abs() / torch.where(width > 0, width, torch.nan)
+        found.append(ratio.clamp(max=_FARTHEST).numpy().ravel())
     ratio = np.concatenate(found)
     ratio = ratio[~np.isnan(ratio)]
     return float(np.clip(np.quantile(ratio, _YOUNG_LEVEL), 1.0, _MOST_YOUNG)) if len(ratio) else 1.0

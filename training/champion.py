@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow import MlflowClient
 
 from forecaster.artifact import load_artifact, load_held_out
-from forecaster.backtest import BacktestWindows, evaluate, has_seen, score_quantiles
+from forecaster.backtest import BacktestWindows, evaluate, has_seen, score_forecasts
 from forecaster.covariate_windows import CovariateWindows
 from forecaster.errors import ArtifactError, InputError, OutdatedArtifact
 from forecaster.predictor import Predictor
-from forecaster.store.registry import CHALLENGER, champion_of, download, promote
+from forecaster.store.registry import CHALLENGER, champion_of, download, make_champion
 from training.evaluation import cross_calibrated
 from training.settings import Promotion
 
@@ -33,9 +34,15 @@ class Verdict:
 
 
 def judge(
-    client: MlflowClient, name: str, run_id: str, score: float, windows: BacktestWindows, policy: Promotion
+    client: MlflowClient,
+    name: str,
+    run_id: str,
+    score: float,
+    windows: BacktestWindows,
+    policy: Promotion,
+    levels: Sequence[float],
 ) -> Verdict:
-    """Compare the new model's score with the champion's on the same windows; lower is better."""
+    """Compare the new model's score with the champion's on the same windows, and at its `levels`; lower is better."""
     if policy == "never":
         return Verdict(False, "not promoted: promotion was switched off for this run")
     champion = champion_of(client, name)
@@ -45,7 +52,7 @@ def judge(
         return Verdict(True, champion.description or "promoted", rival=int(champion.version))
     try:
         with tempfile.TemporaryDirectory() as directory:
-            scores, caveat = score_artifact(download(champion, Path(directory)), windows)
+            scores, caveat = score_artifact(download(champion, Path(directory)), windows, levels)
     except OutdatedArtifact as error:  # nor can it be served
         reason = f"promoted: the champion, version {champion.version}, cannot be read any more: {error}"
         return Verdict(True, reason, rival=int(champion.version))
@@ -71,15 +78,16 @@ def settle(client: MlflowClient, name: str, version: int, verdict: Verdict) -> N
     """Write the verdict to the registry: the alias and, in words, the version's description."""
     client.update_model_version(name, str(version), verdict.reason)
     if verdict.promoted:
-        promote(client, name, version)
+        make_champion(client, name, version)
     else:
         client.set_registered_model_alias(name, CHALLENGER, str(version))
     logger.info("%s version %d: %s", name, version, verdict.reason)
 
 
-def score_artifact(folder: Path, windows: BacktestWindows) -> tuple[dict[str, float], str]:
+def score_artifact(folder: Path, windows: BacktestWindows, levels: Sequence[float]) -> tuple[dict[str, float], str]:
     """A champion's scores, and what should be known of them. Raises ArtifactError when it cannot be judged.
 
+    levels: probabilities whose quantiles are scored, whatever its own are
     Where it has seen steps that these windows forecast, the weights of its fit that held out its end are judged. It is
     calibrated as the new model is: on the other half of the series.
     """
@@ -99,10 +107,8 @@ def score_artifact(folder: Path, windows: BacktestWindows) -> tuple[dict[str, fl
             raise ArtifactError("it has seen these steps, and kept no fit that has not")
         predictor = held_out_fit
     if predictor.info.horizon != windows.horizon:  # rolled forward or cut: its own calibration is all there is
-        return evaluate(predictor, windows).metrics, caveat
+        return evaluate(predictor, windows, levels).metrics, caveat
     predictor = Predictor(predictor.network, predictor.info)  # without its graph, which holds its own calibration
     predictor.network.calibration.fill_(1.0)
     predictor.network.young_stretch.fill_(1.0)
-    settings = predictor.info.settings
-    grid = cross_calibrated(predictor, windows)
-    return score_quantiles(windows, grid, settings.quantiles, positive=settings.transform == "log").metrics, caveat
+    return score_forecasts(predictor, windows, cross_calibrated(predictor, windows), levels).metrics, caveat

@@ -14,8 +14,8 @@ from forecaster.backtest import (
     Scores,
     backtest_windows,
     forecast_windows,
+    score_forecasts,
     score_points,
-    score_quantiles,
     target_metrics,
 )
 from forecaster.baselines import seasonal_naive, theta
@@ -99,8 +99,7 @@ def evaluate_training(predictor: Predictor, windows: BacktestWindows, settings: 
 def score_training(predictor: Predictor, windows: BacktestWindows) -> tuple[FloatArray, Scores]:
     """Calibrated quantiles [N, H, Q] and scores of a predictor whose network is not calibrated yet."""
     quantiles = cross_calibrated(predictor, windows)
-    model = predictor.info.settings
-    return quantiles, score_quantiles(windows, quantiles, model.quantiles, positive=model.transform == "log")
+    return quantiles, score_forecasts(predictor, windows, quantiles)
 
 
 def score_baselines(windows: BacktestWindows, settings: TrainingSettings) -> dict[str, dict[str, float]]:

@@ -111,12 +111,16 @@ class _Watch(Callback):
             self.observer(Progress(epoch, epochs, loss, rate, seconds * (epochs - epoch), self.windows_per_second))
 
     def state_dict(self) -> dict[str, Any]:
-        """Of the windows' generator, and of torch's own ones, which dropout draws from."""
+        """Of the windows' generator, and of torch's own ones, which dropout draws from; and how the last epoch went."""
         on_device = torch.cuda.get_rng_state(self.generator.device) if self.generator.device.type == "cuda" else None
-        return {"generator": self.generator.get_state(), "host": torch.get_rng_state(), "device": on_device}
+        return {
+            "generator": self.generator.get_state(), "host": torch.get_rng_state(), "device": on_device,
+            "loss": self.loss, "windows_per_second": self.windows_per_second,
+        }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.generator.set_state(state["generator"])
+        self.loss, self.windows_per_second = state["loss"], state["windows_per_second"]
         torch.set_rng_state(state["host"])
         if state["device"] is not None:
             torch.cuda.set_rng_state(state["device"], self.generator.device)
@@ -133,6 +137,10 @@ class MovingAverage(WeightAveraging):
         super().setup(trainer, pl_module, stage)
         if self._average_model is not None:  # its counter is looked at in each step: that would wait for a device
             self._average_model.n_averaged = torch.tensor(0)
+
+    def on_fit_end(self, _trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """What is resumed after its last epoch does not train, and so would end with the weights as they were last."""
+        self._copy_average_to_current(pl_module)
 
 
 class _Diverged(Exception):

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from forecaster.errors import ForecasterError, TrainingError, Unavailable
 from forecaster.store.database import connect
@@ -82,6 +83,7 @@ def emit(event: str, **content: Any) -> None:
 def main(directory: Path) -> int:
     """Run the job whose spec lies in `directory`; gives the exit code."""
     _end_with_the_worker()
+    signal.signal(signal.SIGTERM, _end_in_order)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     try:
         result = _run(directory)
@@ -137,6 +139,11 @@ def _run(directory: Path) -> dict[str, Any]:
         work=directory / WORK,
     )
     return train(request, settings, EventReporter(), guard).model_dump(mode="json")
+
+
+def _end_in_order(number: int, _: object) -> NoReturn:
+    """Told to stop: leave all that was begun, so that the MLflow run is not left running for good."""
+    raise SystemExit(128 + number)
 
 
 def _end_with_the_worker() -> None:

@@ -21,9 +21,10 @@ from training.choose import choose_settings, override
 from training.memory import give_back
 from training.profile import Profile, profile_panel
 from training.request import Reporter, TrainRequest
-from training.settings import TrainingSettings
+from training.settings import Loss, TrainingSettings
 from training.summary import describe_data, describe_settings
 
+_LEARNT = ("scales", "categories")  # settings of covariates that nobody declares
 _WARM_RATE = 0.25  # of the learning rate: a warm start refines, it does not begin anew
 
 
@@ -41,11 +42,16 @@ def prepare(request: TrainRequest, reporter: Reporter) -> Prepared:
     """Read the data and choose the settings. Raises InputError."""
     request = _with_declared(request)
     panel, profile = _read_data(request, reporter)
-    plan = plan_training(request, panel, profile)
+    # What a warm start changes fits its model, which is not known yet.
+    plan = plan_training(request if request.warm_start is None else _unchanged(request), panel, profile)
     reporter.say(describe_data(profile, panel.freq))
     if request.warm_start is None:
         reporter.say(describe_settings(plan))
     return Prepared(request, panel, profile, plan)
+
+
+def _unchanged(request: TrainRequest) -> TrainRequest:
+    return request.model_copy(update={"changes": {}})
 
 
 def _read_data(request: TrainRequest, reporter: Reporter) -> tuple[Panel, Profile]:
@@ -54,9 +60,11 @@ def _read_data(request: TrainRequest, reporter: Reporter) -> tuple[Panel, Profil
     pa.set_memory_pool(pa.system_memory_pool())  # the default pool keeps what reading took for itself
     freq = request.freq
     if freq is None:
-        freq = infer_freq(request.data, request.rows)
-        reporter.say(f"freq: {freq}, as the timestamps follow each other")
+        freq = infer_freq(request.data, request.rows, request.season)
     panel = read_panel(request.data, Frequency.parse(freq, request.season), request.rows, request.covariates)
+    if request.freq is None:
+        why = "for counted steps of such a season" if panel.integer else "as the timestamps follow each other"
+        reporter.say(f"freq: {freq}, {why}")
     panel.require_observations()
     panel = _with_covariates(panel, request)
     for note in panel.notes:
@@ -69,9 +77,11 @@ def _read_data(request: TrainRequest, reporter: Reporter) -> tuple[Panel, Profil
 def _with_declared(request: TrainRequest) -> TrainRequest:
     """Covariates that the settings declare as part of the request, which the data is read by."""
     prefix = "model.covariates."
-    declared = {name.removeprefix(prefix): value for name, value in request.changes.items() if name.startswith(prefix)}
-    if not declared:
+    given = {name.removeprefix(prefix): value for name, value in request.changes.items() if name.startswith(prefix)}
+    if not given:
         return request
+    # A run's settings.yaml has what it learnt, too; this one learns it from its own data.
+    declared = {name: value for name, value in given.items() if name.partition(".")[0] not in _LEARNT}
     try:
         covariates = CovariateSettings.model_validate({**request.covariates.model_dump(), **declared})
     except ValidationError as error:
@@ -98,6 +108,14 @@ def _with_covariates(panel: Panel, request: TrainRequest) -> Panel:
         if settings.size or settings.targets
         else panel
     )
+
+
+def _loss_of(model: ModelSettings) -> Loss | None:
+    """The only loss that a model's heads can be fitted by; None where either will do."""
+    heads = {member.head for member in model.members}
+    if "negative_binomial" in heads:
+        return "likelihood"
+    return "quantile" if "quantile" in heads else None
 
 
 def plan_training(
@@ -128,7 +146,8 @@ def plan_training(
                 mend="leave the season out, or start afresh",
             )
         rate = plan.fit.learning_rate * _WARM_RATE
-        calmer = plan.fit.model_copy(update={"learning_rate": rate, "shorter": ()})
+        fit = {"learning_rate": rate, "shorter": (), "loss": _loss_of(model) or plan.fit.loss}
+        calmer = plan.fit.model_copy(update=fit)
         plan = plan.model_copy(update={"model": model, "fit": calmer})
     read_by: dict[str, Any] = {"rows": request.rows}
     if model is None and panel.covariates is not None:
@@ -153,4 +172,12 @@ def plan_training(
             "the data has been read by other rules", field="model.rows", mend="use --duplicates or --resample"
         )
     covariates_for(panel, changed.model.covariates)  # fails where the data lacks one
+    _check_counts(changed.model, profile)
     return changed
+
+
+def _check_counts(model: ModelSettings, profile: Profile) -> None:
+    of_counts = any(member.head == "negative_binomial" for member in model.members)
+    if of_counts and (profile.smallest < 0 or profile.share_whole < 1):
+        mend = "choose another head: values below zero or with a fraction are no counts"
+        raise InputError("head negative_binomial is of whole numbers from zero on", field="network.head", mend=mend)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 import tempfile
 from pathlib import Path
 
@@ -26,10 +25,9 @@ from training.plots import draw_calibration, draw_error_by_step, draw_forecasts
 from training.report import DataReport, page
 from training.request import TrainRequest
 from training.settings import TrainingSettings
-from training.tracking import JOB_TAG, Run
+from training.tracking import JOB_TAG, Run, fit_name
 
 logger = logging.getLogger(__name__)
-_UNFIT = re.compile(r"[^\w\-. :]")  # for the name of a metric
 
 
 def panel_digest(panel: Panel) -> str:
@@ -73,7 +71,7 @@ def log_evaluation(run: Run, evaluation: Evaluation) -> None:
     for baseline, measures in evaluation.baselines.items():
         values |= {f"backtest/{baseline}/{name}": value for name, value in measures.items()}
     for target, measures in evaluation.targets.items():
-        name = _UNFIT.sub("_", target)
+        name = fit_name(target)
         values |= {f"backtest/target/{name}/{measure}": value for measure, value in measures.items()}
     run.metrics(values)
     run.curve("backtest/error_by_step", evaluation.scores.by_step)

@@ -174,7 +174,10 @@ def _publish(task: _Task, made: _Made) -> tuple[int, champion.Verdict]:
     fitted = {"windows_per_second": made.fitted.windows_per_second, "fit_seconds": made.fitted.seconds}
     run.metrics({**fitted, "fit_steps": made.plan.fit.steps})
     score = evaluation.scores.metrics[champion.MEASURE]
-    judge = partial(champion.judge, run.client, request.name, run.run_id, score, evaluation.windows, request.promote)
+    judge = partial(
+        champion.judge, run.client, request.name, run.run_id, score, evaluation.windows, request.promote,
+        made.plan.model.quantiles,
+    )  # fmt: skip
     verdict = judge()
     version = publishing.register(run, request, made.directory, task.panel, task.plan.model)
     if not champion.holds(verdict, run.client, request.name):  # an upload takes its time

@@ -73,7 +73,7 @@ class FitSettings(Settings):
     truncate: float = Field(default=0.0, ge=0, le=1)
     """Share of windows whose context is cut to a random length, so that young series are learnt too."""
 
-    seed: int = 1
+    seed: int = Field(default=1, ge=0, lt=2**32)
     """Seed of weights, windows and truncation."""
 
     processes: int | None = Field(default=None, ge=1)

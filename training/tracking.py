@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -19,6 +21,7 @@ from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource  # noq
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
+from sqlalchemy.exc import SQLAlchemyError
 
 from forecaster.errors import ForecasterError, TrainingError, Unavailable, first_line
 from forecaster.store.settings import StoreSettings
@@ -26,7 +29,9 @@ from training.progress import Progress
 from training.request import TrainRequest
 
 JOB_TAG = "forecaster.job_id"
-_PARAM_LENGTH, _NOTE_LENGTH = 6000, 8000
+_PARAM_LENGTH, _NOTE_LENGTH, _KEY_LENGTH = 6000, 8000, 250
+_UNFIT = re.compile(r"[^\w\-. :]")  # for a part of the name of a metric or parameter
+_OF_MLFLOW = (MlflowException, SQLAlchemyError)  # the latter where the address is that of a database
 logger = logging.getLogger(__name__)
 
 
@@ -37,7 +42,7 @@ class Run:
         self.client, self.run_id = client, run_id
 
     def params(self, settings: Mapping[str, Any]) -> None:
-        flat = [Param(name, str(value)[:_PARAM_LENGTH]) for name, value in flatten(settings).items()]
+        flat = [Param(name, str(value)[:_PARAM_LENGTH]) for name, value in parameters(settings).items()]
         for low in range(0, len(flat), 100):
             self.client.log_batch(self.run_id, params=flat[low : low + 100])
 
@@ -108,26 +113,26 @@ def tracked_run(request: TrainRequest, settings: StoreSettings, kind: str | None
         client = connect(settings)
         experiment = _experiment(client, request.name, settings)
         run_id = _earlier_attempt(client, experiment, request.job_id)
-    except MlflowException as error:
-        raise _failure(error, f"the MLflow server at {settings.tracking_uri} does not answer") from error
-    name = f"{request.name} {time.strftime('%Y-%m-%d %H:%M:%S')} {kind or request.preset}"
-    active = mlflow.start_run(
-        run_id=run_id,
-        experiment_id=experiment,
-        run_name=None if run_id else name,
-        tags=_tags(request),
-        log_system_metrics=True,
-    )
+        name = f"{request.name} {time.strftime('%Y-%m-%d %H:%M:%S')} {kind or request.preset}"
+        active = mlflow.start_run(
+            run_id=run_id,
+            experiment_id=experiment,
+            run_name=None if run_id else name,
+            tags=_tags(request),
+            log_system_metrics=True,
+        )
+    except _OF_MLFLOW as error:
+        raise _failure(error, f"the MLflow server at {settings.tracking_place} does not answer") from error
     try:
         with active:
             yield Run(client, active.info.run_id)
-    except MlflowException as error:
+    except _OF_MLFLOW as error:
         raise _failure(error, "the MLflow server failed during the run") from error
 
 
-def _failure(error: MlflowException, away: str) -> ForecasterError:
+def _failure(error: Exception, away: str) -> ForecasterError:
     """A server that is away may come back, and a job waits for it; what it refuses it will refuse again."""
-    if error.get_http_status_code() < 500:
+    if isinstance(error, MlflowException) and error.get_http_status_code() < 500:
         return TrainingError(f"the MLflow server refuses: {first_line(error)}")
     return Unavailable(f"{away}: {first_line(error)}")
 
@@ -181,6 +186,25 @@ def _git_commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None  # no git here: the package's version says enough
     return done.stdout.strip() or None
+
+
+def fit_name(text: str) -> str:
+    """A text without what MLflow allows in no name of a metric or parameter: a column may be `load (MW)`."""
+    return _UNFIT.sub("_", text)
+
+
+def parameters(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """By names that MLflow takes; those that it would take for the same are numbered."""
+    found: dict[str, Any] = {}
+    for name, value in flatten(settings).items():
+        plain = fit_name(name)[:_KEY_LENGTH]
+        key = plain
+        for number in itertools.count(2):
+            if key not in found:
+                break
+            key = f"{plain[: _KEY_LENGTH - 6]} {number}"
+        found[key] = value
+    return found
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tenacity import Retrying, before_sleep_log, retry_if_exception_type, wait_exponential_jitter
 
-from forecaster.errors import Unavailable
+from forecaster.errors import NotFound, Unavailable
 from forecaster.store.database import connect
 from forecaster.store.jobs import LEASE_SECONDS, Job, JobStore, LostLease, News
 from forecaster.store.settings import StoreSettings
@@ -56,6 +56,7 @@ class Worker:
     def run_forever(self) -> None:
         """Run jobs as they come, until `stop`."""
         logger.info("worker %s waits for jobs", self._name)
+        self._tidy()
         while not self._stopping:
             if not self.run_one():
                 time.sleep(_POLL_SECONDS)
@@ -68,6 +69,7 @@ class Worker:
             if job is None:
                 return False
             self._run(job)
+            self._tidy()
         except LostLease as error:
             logger.warning("%s: its process was ended", error)
         except Unavailable as error:  # told to stop while the database is away: the lease will run out by itself
@@ -120,6 +122,16 @@ class Worker:
             self._patiently(self._store.fail, job.id, job.token, child.failure(), news)
             self._clear(job)
             logger.info("job %s: no result: %s", job.id, child.failure())
+
+    def _tidy(self) -> None:
+        """Clear what jobs left that were ended elsewhere: cancelled while they waited, or given up."""
+        for work in self._settings.jobs_dir.glob(f"*/{WORK}"):
+            try:
+                job = self._store.get(work.parent.name)
+            except (NotFound, Unavailable):  # not a job of this database, or one that is not known to have ended
+                continue
+            if job.ended:
+                self._clear(job)
 
     def _clear(self, job: Job) -> None:
         """Remove what nobody goes on from any more."""

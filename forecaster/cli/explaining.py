@@ -8,7 +8,7 @@ import numpy as np
 import typer
 
 from forecaster.cli import options
-from forecaster.cli.forecasting import loaded
+from forecaster.cli.forecasting import loaded, tell_warnings
 from forecaster.cli.output import Json, emit, prepare, show_table, stdout
 from forecaster.cli.writing import table_writer
 from forecaster.errors import NotFound
@@ -29,6 +29,7 @@ def explain(
     write = table_writer(out)
     with loaded(model) as (predictor, version):
         from forecaster.explanation import explain as shares_of
+        from forecaster.forecast import warnings_by_series
 
         panel = predictor.read(data)
         if series:
@@ -39,11 +40,13 @@ def explain(
             panel = panel.select(np.concatenate([np.flatnonzero(names == name) for name in series]))
         found = shares_of(predictor, panel, horizon=horizon)
     table = found.to_table()
+    tell_warnings(found)
     if write is not None:
         write(table)
     if json:
         rows = {} if out is not None else {"explanations": table.to_pylist()}
-        emit({"model": version, "series": len(found.ids), **rows, **({"out": out} if out else {})})
+        told = {"warnings": warnings_by_series(found), **({"out": out} if out else {})}
+        emit({"model": version, "series": len(found.ids), **rows, **told})
     elif out is not None:
         stdout.print(f"{table.num_rows} rows for {len(found.ids)} series written to {out}")
     else:

@@ -17,6 +17,7 @@ from forecaster.errors import InputError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from forecaster.explanation import Explanation
     from forecaster.forecast import Forecast
 
 _SHOWN_ROWS = 12
@@ -56,7 +57,7 @@ def predict(
 
             forecast = reconcile(forecast, parts, how.value, predictor.info.settings)
     table = forecast.to_table()
-    _tell_warnings(forecast)
+    tell_warnings(forecast)
     if write is not None:
         write(table)
     if json:
@@ -95,7 +96,7 @@ def backtest(
             held_out=lambda: load_held_out(directory),
         )
     for warning in found.warnings:
-        stderr.print(f"warning: {warning}")
+        stderr.print(f"warning: {warning}", markup=False)
     if json:
         emit({"model": version, **vars(found), "error_by_step": found.error_by_step.tolist()})
         return
@@ -133,14 +134,11 @@ def _read_sums(path: Path | None) -> dict[str, list[str]]:
     return {str(total): [str(part) for part in own] for total, own in content.items()}
 
 
-def _warnings(forecast: Forecast) -> Iterator[tuple[str, list[str]]]:
-    """By series, and target where there are several."""
-    for row, texts in enumerate(forecast.warnings):
-        yield str(forecast.ids[row]) + ("" if forecast.targets is None else f", {forecast.targets[row]}"), texts
+def tell_warnings(found: Forecast | Explanation) -> None:
+    """The first ones, on standard error."""
+    from forecaster.forecast import warnings_by_series
 
-
-def _tell_warnings(forecast: Forecast) -> None:
-    told = [f"{name}: {text}" for name, texts in _warnings(forecast) for text in texts]
+    told = [f"{name}: {text}" for name, texts in warnings_by_series(found).items() for text in texts]
     for line in told[:_SHOWN_WARNINGS]:
         stderr.print(f"warning: {line}", markup=False)
     if len(told) > _SHOWN_WARNINGS:
@@ -148,12 +146,13 @@ def _tell_warnings(forecast: Forecast) -> None:
 
 
 def _document(forecast: Forecast, table: pa.Table, version: dict[str, Any], out: str | None) -> dict[str, Any]:
-    warnings = {name: texts for name, texts in _warnings(forecast) if texts}
+    from forecaster.forecast import warnings_by_series
+
     document: dict[str, Any] = {
         "model": version,
         "series": len(forecast.ids),
         "rows": table.num_rows,
-        "warnings": warnings,
+        "warnings": warnings_by_series(forecast),
     }
     if out is not None:
         return {**document, "out": out}

@@ -66,8 +66,8 @@ def submit(
     from forecaster.store.spec import JobSpec
 
     datasets = DatasetStore(StoreSettings().datasets_dir)
-    if Path(data).is_file():
-        stored = datasets.put(options.check_name(Path(data).name.split(".")[0]), Path(data))
+    if "://" in data or Path(data).is_file():
+        stored = datasets.put(options.check_name(Path(data).name.split(".")[0]), data)
     else:
         stored = datasets.get(data)
     try:

@@ -14,7 +14,6 @@ from forecaster.errors import Unavailable, first_line
 
 if TYPE_CHECKING:
     from forecaster.store.mlflow_client import MlflowClient
-    from forecaster.store.settings import StoreSettings
 
 
 @contextlib.contextmanager
@@ -31,6 +30,7 @@ def registry() -> Iterator[MlflowClient]:
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         import mlflow
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
         from forecaster.store.settings import StoreSettings
 
@@ -40,14 +40,9 @@ def registry() -> Iterator[MlflowClient]:
         mlflow.set_tracking_uri(settings.tracking_uri)
         try:
             yield mlflow.MlflowClient(settings.tracking_uri)
-        except MlflowException as error:
-            where = _without_password(settings)
+        except (MlflowException, SQLAlchemyError) as error:  # the latter where the address is that of a database
+            where = settings.tracking_place
             raise Unavailable(f"the registry at {where} does not answer: {first_line(error)}") from error
-
-
-def _without_password(settings: StoreSettings) -> str:
-    scheme, separator, rest = settings.tracking_uri.partition("://")
-    return scheme + separator + rest.rpartition("@")[2]
 
 
 @contextlib.contextmanager

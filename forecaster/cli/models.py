@@ -55,13 +55,13 @@ def promote(model: Ref, json: Json = False) -> None:
     prepare(json)
     from forecaster.cli.loading import registry
     from forecaster.store.registry import Reference, resolve
-    from forecaster.store.registry import promote as make_champion
+    from forecaster.store.registry import promote as promote_by_hand
 
     reference = Reference.parse(model)
     if "/" not in model and "@" not in model:
         raise InputError(f"{model} names no version", field="model", mend=f"write {model}/2 or {model}@challenger")
     with registry() as client:
-        version = make_champion(client, reference.name, int(resolve(client, reference).version))
+        version = promote_by_hand(client, reference.name, int(resolve(client, reference).version))
     _told(json, version, "is now the champion")
 
 

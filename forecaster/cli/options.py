@@ -117,7 +117,7 @@ Set = Annotated[
 ]
 WarmStart = Annotated[str | None, typer.Option("--warm-start", help="Begin with the weights of this model (REF).")]
 Promote = Annotated[PromoteChoice, typer.Option("--promote", help="When the new version becomes the champion.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of all randomness.", min=0)]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of all randomness.", min=0, max=2**32 - 1)]
 Model = Annotated[
     str,
     typer.Option(

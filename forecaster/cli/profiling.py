@@ -39,12 +39,13 @@ def profile(
         options.check_horizon(horizon)
     from forecaster.frequency import Frequency
     from forecaster.inference import infer_freq
+    from forecaster.predictor import LONGEST_HORIZON
     from training.planning import prepare as read
     from training.report import page, report
     from training.request import Silent, TrainRequest
 
-    step = Frequency.parse(freq or infer_freq(data, rows), season)
-    usual = step.season if step.season > 1 else 12
+    step = Frequency.parse(freq or infer_freq(data, rows, season), season)
+    usual = min(step.season, LONGEST_HORIZON) if step.season > 1 else 12
     request = TrainRequest(
         data=data, name="profile", freq=step.name, season=season, horizon=horizon or usual, rows=rows,
         covariates=covariates, usual_calendar=calendar,

@@ -11,7 +11,7 @@ import typer
 
 from forecaster.cli.output import Json, emit, prepare, set_environment, stderr, stdout
 from forecaster.cli.processes import Processes, Program, python, require_free
-from forecaster.errors import NotFound, OutdatedArtifact, TrainingError
+from forecaster.errors import InputError, NotFound, OutdatedArtifact, TrainingError
 
 if TYPE_CHECKING:
     from forecaster.store.settings import StoreSettings
@@ -58,8 +58,10 @@ def up(
     host, port, mlflow_port = settings.host, settings.port, settings.mlflow_port
     require_free(host, port, "--port")
     own_mlflow = settings.tracking_uri.startswith("sqlite:")
-    tracking = f"http://127.0.0.1:{mlflow_port}" if own_mlflow else settings.tracking_uri
-    variables = {**settings.environment(), "MLFLOW_TRACKING_URI": tracking, "FORECASTER_HOST": host}
+    tracking = f"http://127.0.0.1:{mlflow_port}" if own_mlflow else settings.tracking_place
+    variables = {**settings.environment(), "FORECASTER_HOST": host}
+    if own_mlflow:
+        variables["MLFLOW_TRACKING_URI"] = tracking
     variables["FORECASTER_PORT"] = str(port)
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
     with Processes(settings.logs_dir) as processes:
@@ -173,10 +175,18 @@ def _has_quickstart() -> bool:
 
 
 def _service_settings(**given: Any) -> ServiceSettings:
-    """Those of the environment, but for what is given (not None)."""
+    """Those of the environment, but for what is given (not None). Raises InputError."""
+    from pydantic import ValidationError
+
     from service.settings import ServiceSettings
 
-    return ServiceSettings(**{name: value for name, value in given.items() if value is not None})
+    try:
+        return ServiceSettings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        field = name if name.isupper() else f"FORECASTER_{name.upper()}"
+        raise InputError(first["msg"], field=field, mend="see docs/settings.md") from error
 
 
 def serve(host: Host = None, port: Port = None, json: Json = False) -> None:

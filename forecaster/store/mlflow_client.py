@@ -26,7 +26,8 @@ def _without(*names: str) -> Iterator[None]:
 with _without("polars", "scipy"):
     from mlflow import MlflowClient
     from mlflow.artifacts import download_artifacts
+    from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.exceptions import MlflowException
 
-__all__ = ["MlflowClient", "MlflowException", "ModelVersion", "download_artifacts"]
+__all__ = ["MlflowClient", "MlflowException", "ModelVersion", "Run", "download_artifacts"]

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from forecaster.errors import Conflict, InputError, NotFound
-from forecaster.store.mlflow_client import MlflowClient, MlflowException, ModelVersion, download_artifacts
+from forecaster.store.mlflow_client import MlflowClient, MlflowException, ModelVersion, Run, download_artifacts
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 PREVIOUS_TAG = "forecaster.previous_champion"
+_VERDICT = "; its training said: "
 _REFERENCE = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]{0,127})(?:@([A-Za-z0-9._-]+)|/(\d{1,9}))?$")
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # an unknown alias is the latter
 
@@ -71,13 +72,22 @@ def champion_of(client: MlflowClient, name: str) -> ModelVersion | None:
         return None
 
 
-def promote(client: MlflowClient, name: str, version: int) -> ModelVersion:
-    """Make a version the champion and remember which it follows. Raises NotFound."""
+def make_champion(client: MlflowClient, name: str, version: int) -> ModelVersion:
+    """Move the alias to a version and remember which it follows. Raises NotFound."""
     chosen = resolve(client, Reference(name, None, version))
     before = champion_of(client, name)
     if before is not None and before.version != chosen.version:
         client.set_registered_model_tag(name, PREVIOUS_TAG, str(before.version))
     client.set_registered_model_alias(name, CHAMPION, str(version))
+    return chosen
+
+
+def promote(client: MlflowClient, name: str, version: int, how: str = "promoted by hand") -> ModelVersion:
+    """Make a version the champion on somebody's word, which its description tells beside the training's verdict."""
+    chosen = make_champion(client, name, version)
+    verdict = (chosen.description or "").rpartition(_VERDICT)[2] or "nothing"
+    told = f"{how} on {datetime.now(timezone.utc):%Y-%m-%d}{_VERDICT}{verdict}"
+    client.update_model_version(name, str(version), told)
     return chosen
 
 
@@ -92,7 +102,7 @@ def rollback(client: MlflowClient, name: str) -> ModelVersion:
     previous = model.tags.get(PREVIOUS_TAG)
     if not previous:
         raise Conflict(f"{name} has no earlier champion to go back to")
-    return promote(client, name, int(previous))
+    return promote(client, name, int(previous), "champion again by a rollback")
 
 
 def list_models(client: MlflowClient) -> list[dict[str, Any]]:
@@ -117,9 +127,19 @@ def list_models(client: MlflowClient) -> list[dict[str, Any]]:
             return found
 
 
+def run_of(client: MlflowClient, version: ModelVersion) -> Run | None:
+    """The run that made a version; None where it made none, or was deleted for good."""
+    try:
+        return client.get_run(version.run_id) if version.run_id else None
+    except MlflowException as error:
+        if error.error_code in _MISSING:
+            return None
+        raise
+
+
 def describe(client: MlflowClient, version: ModelVersion) -> dict[str, Any]:
     """A version with its aliases, the verdict in words, and its run's metrics."""
-    run = client.get_run(version.run_id) if version.run_id else None
+    run = run_of(client, version)
     created = datetime.fromtimestamp(version.creation_timestamp / 1000, timezone.utc)
     return {
         "name": version.name,

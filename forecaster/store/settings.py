@@ -46,6 +46,13 @@ class StoreSettings(BaseSettings):
         return home.expanduser().resolve()
 
     @property
+    def tracking_place(self) -> str:
+        """The address of `tracking_uri` without user and password."""
+        scheme, separator, rest = self.tracking_uri.partition("://")
+        authority, slash, path = rest.partition("/")
+        return scheme + separator + authority.rpartition("@")[2] + slash + path
+
+    @property
     def jobs_dir(self) -> Path:
         """One folder for each job: its spec, checkpoints and log."""
         return self.home / "jobs"

@@ -88,12 +88,12 @@ def _anomalies(asked: AnomalyRequest, given: Histories, model: ServedModel, part
         found = judge(predictor, panel, level=asked.level, last=last, step=asked.step)
     except InputError as error:
         raise given.place(error) from error
-    warnings = _notes(given, model)
+    warnings = [*panel.notes, *_notes(given, model)]
     if has_seen_some(predictor, panel, last):
         warnings.append("the model was trained on some of these points: it may find them more usual than they were")
     unknown = sum(int(np.isnan(one.median).sum()) for one in found)
     if unknown:
-        context = predictor.info.context
+        context = predictor.info.settings.common_context
         warnings.append(f"points not judged, for none of the {context} steps before them is observed: {unknown}")
     series = [_judged(panel, one) for one in found]
     return _answer(model, {"level": asked.level, "series": series, "warnings": warnings}, panel.zone)

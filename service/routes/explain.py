@@ -52,9 +52,10 @@ def _answer(question: Question, model: ServedModel, parts: Parts) -> Response:
     except InputError as error:
         raise question.place(error) from error
     parts.metrics.forecasts.labels(model.name, str(model.version.version)).inc(len(found.ids))
+    notes = question.notes(settings)
     document = {
         **json_form.answer_head(model),
-        "explanations": [_one(found, index) for index in range(len(found.ids))],
+        "explanations": [_one(found, notes, index) for index in range(len(found.ids))],
     }
     options = orjson.OPT_SERIALIZE_NUMPY
     if found.zone is not None:
@@ -68,7 +69,7 @@ def _check_few(panel: Panel) -> None:
         raise PlacedInputError(error, "series")
 
 
-def _one(found: Explanation, index: int) -> dict[str, object]:
+def _one(found: Explanation, notes: tuple[tuple[str, ...], ...], index: int) -> dict[str, object]:
     whole = np.ascontiguousarray
     return {
         **json_form.series_keys(found.ids, found.targets, index),
@@ -76,4 +77,5 @@ def _one(found: Explanation, index: int) -> dict[str, object]:
         "median": whole(found.median[index]),
         "base": whole(found.base[index]),
         "parts": {part: whole(shares[index]) for part, shares in found.parts.items()},
+        "warnings": [*found.warnings[index], *(notes[index] if notes else ())],
     }

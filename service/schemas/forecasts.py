@@ -136,6 +136,7 @@ class ExplanationOut(BaseModel):
     """What would be forecast of a series that always had this one's mean, if nothing else were known of it."""
     parts: dict[str, list[float]]
     """Shares of the history and of each covariate; with `base` they add up to `median`."""
+    warnings: list[str]
 
 
 class ExplainResponse(BaseModel):

@@ -20,9 +20,12 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from tests.ports import free_port
 from tests.waiting import wait_until
+from training.tracking import JOB_TAG
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 QUICK = {"fit.steps": 60, "fit.batch": 64, "network.width": 16, "backtest.baseline_series": 0}
@@ -258,8 +261,17 @@ def test_a_failed_training_leaves_the_champion_and_says_why(stack: Stack, first:
     assert stack.served() == before
 
 
+def runs_of(stack: Stack, job_id: str) -> list[Run]:
+    client = MlflowClient(f"http://127.0.0.1:{stack.mlflow_port}")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return list(client.search_runs(experiments, f"tags.`{JOB_TAG}` = '{job_id}'"))
+
+
 def test_a_running_job_can_be_cancelled(stack: Stack, first: dict[str, Any]) -> None:
     job_id = stack.submit(settings={**QUICK, "fit.steps": 100_000})
     wait_until(lambda: stack.job(job_id)["status"] == "running", 60)
+    wait_until(lambda: runs_of(stack, job_id), 60)
     assert stack.client.delete(f"/v1/training-jobs/{job_id}").is_success
     assert stack.ended(job_id, 40)["status"] == "cancelled"
+    (run,) = runs_of(stack, job_id)
+    assert run.info.status == "FAILED"

@@ -148,6 +148,9 @@ def test_models_are_listed_shown_promoted_and_rolled_back(command: Command, trai
     assert listed == [{"name": "shops", "champion": 1, "challenger": 2, "versions": 2}]
     assert command.json("models", "show", "shops/2")["description"].startswith("not promoted")
     assert command.json("models", "promote", "shops@challenger")["version"] == 2
+    told = command.json("models", "show", "shops/2")["description"]
+    assert told.startswith("promoted by hand on 20")
+    assert "its training said: not promoted" in told
     assert command.json("models", "rollback", "shops")["version"] == 1
     assert "shops" in command("models", "list").stdout
 
@@ -207,6 +210,7 @@ def test_a_profile_says_what_is_in_the_data_and_stores_nothing(command: Command)
         ((*TRAIN, "--targets", "y,load"), "load"),
         ((*TRAIN, "--targets", "y,y"), "declared twice"),
         ((*TRAIN[:6], "--horizon", -4), "horizon"),
+        ((*TRAIN, "--seed", 2**64), "--seed"),
         (("train", "shops.csv", "--name", "../x", "--freq", "h", "--horizon", 2), "name"),
         ((*TRAIN, "--set", "fit.stepz=1"), "fit.stepz"),
         ((*TRAIN, "--set", "nonsense"), "nonsense"),
@@ -264,3 +268,21 @@ def test_ctrl_c_ends_a_command_in_words() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (130, "forecaster: stopped\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fails"),
+    [
+        ("FORECASTER_PORT", "abc", 2),
+        ("FORECASTER_THREADS", "0", 2),
+        ("FORECASTER_DATABASE_URL", "mysql://x", 2),
+    ],
+)
+def test_settings_of_the_environment_that_are_wrong_are_told_in_a_line(
+    command: Command, name: str, value: str, fails: int
+) -> None:
+    wrong = Command(command.home, command.warm)
+    wrong.environment = {**command.environment, name: value}
+    lines = wrong.cold("serve", fails=fails).stderr.splitlines()
+    assert len(lines) == 1
+    assert name in lines[0]

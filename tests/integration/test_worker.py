@@ -271,3 +271,17 @@ def test_child_reads_the_settings_of_its_worker(store: JobStore, settings: Store
     Worker(store, settings, command=[sys.executable, "-c", script]).run_one()
     expected: dict[str, Any] = {"home": str(tmp_path), "database": settings.database_url}
     assert store.get(job.id).result == expected
+
+
+def test_what_a_job_left_that_was_ended_elsewhere_is_cleared(
+    worker: Worker, store: JobStore, settings: StoreSettings
+) -> None:
+    cancelled, waiting = (checkpoint(settings, submit(store, "succeed")) for _ in range(2))
+    strange = settings.jobs_dir / "not-of-this-database" / WORK
+    strange.mkdir(parents=True)
+    store.cancel(cancelled.parent.name)
+    worker.stop()
+    worker.run_forever()
+    assert not cancelled.exists()
+    assert waiting.exists()
+    assert strange.exists()

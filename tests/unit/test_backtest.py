@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from forecaster.backtest import backtest_windows, evaluate, held_out_steps, scor
 from forecaster.baselines import seasonal_naive, theta
 from forecaster.errors import ForecasterError, InputError
 from forecaster.reading import panel_from_histories
+from forecaster.rolling import roll
 from forecaster.theta import theta_forecasts
 from tests.fixtures_models import make_panel, make_predictor
 
@@ -93,3 +95,8 @@ def test_theta_leaves_statsforecast_out_of_the_calling_process() -> None:
 def test_theta_that_fails_says_why() -> None:
     with pytest.raises(ForecasterError, match=r"exit code 1: .*tiny"):
         theta_forecasts([np.array([1, 2], np.float32)], 3, 1)
+
+
+def test_what_was_done_to_the_data_is_told_of_its_backtest() -> None:
+    panel = replace(make_panel(), notes=("column 'shop' is not used by this model",))
+    assert roll(make_predictor(), panel, windows=2).warnings[0] == panel.notes[0]

@@ -123,6 +123,12 @@ def test_a_model_reads_what_it_forecasts_as_it_read_its_training_data() -> None:
     pd.testing.assert_frame_equal(served.predict(fine), served.predict(coarse), rtol=1e-5)
 
 
+def test_what_a_forecast_warns_of_is_logged_where_a_frame_is_answered(caplog: pytest.LogCaptureFixture) -> None:
+    young = pd.DataFrame({"unique_id": "a", "ds": pd.date_range("2024-01-01", periods=2, freq="h"), "y": [1.0, 2.0]})
+    PyFuncForecaster(make_predictor()).predict(young)
+    assert "a: only 2 observed values" in caplog.text
+
+
 def test_a_training_keeps_its_rules_and_the_settings_cannot_contradict_them() -> None:
     request = TrainRequest(data=events(), name="x", freq="D", horizon=7, rows=RowSettings(resample="sum"))
     prepared = prepare(request, Silent())

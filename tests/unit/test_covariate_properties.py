@@ -28,9 +28,13 @@ generated = settings(max_examples=20, deadline=None)
 
 @dataclass(frozen=True)
 class Recipe:
-    """A series of so many steps whose values and covariates lack a share; `exponent`: of the unit of its values."""
+    """A series of so many steps whose values and covariates lack a share; `exponent`: of the unit of its values.
+
+    late: steps after the first day on which a series may begin
+    """
 
     steps: int
+    late: int
     exponent: int
     missing: float
     seed: int
@@ -46,7 +50,7 @@ class Recipe:
         for column in (price, visits):
             column[: self.steps][draw.random(self.steps) < self.missing] = np.nan
         static = {"region": draw.choice(["north", "south", "moon"]), "size": draw.gamma(5, 2)}
-        ds = pd.date_range("2024-01-01", periods=count, freq="h")
+        ds = pd.date_range(pd.Timestamp("2024-01-01") + pd.Timedelta(hours=self.late), periods=count, freq="h")
         return pd.DataFrame(
             {"unique_id": name, "ds": ds, "y": y, "price": price, "visits": visits, "weather": weather, **static}
         )
@@ -55,6 +59,7 @@ class Recipe:
 recipe = st.builds(
     Recipe,
     steps=st.integers(2, 150),
+    late=st.integers(0, 400),
     exponent=st.integers(-9, 9),
     missing=st.sampled_from([0.0, 0.2, 0.6]),
     seed=st.integers(0, 1000),

@@ -79,3 +79,11 @@ def test_without_covariates_all_is_history() -> None:
 def test_beyond_the_trained_horizon_nothing_is_explained() -> None:
     with pytest.raises(InputError, match="at most 24"):
         explain(make_predictor(), make_panel(n=2), horizon=25)
+
+
+def test_what_a_forecast_warns_of_is_told_of_its_explanation() -> None:
+    predictor = make_predictor()
+    given = replace(make_panel(2, 60), notes=("a column was ignored",))
+    expected = predictor.predict(given).warnings
+    assert expected[0][0] == "a column was ignored"
+    assert explain(predictor, given).warnings == expected

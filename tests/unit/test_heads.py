@@ -77,3 +77,19 @@ def test_every_head_begins_near_the_shortcut_with_a_moderate_spread(name: str) -
     assert 2.4 < middle.mean() < 3.1
     deviation = (quantiles[..., 10] - middle).mean()  # of the 80 % quantile
     assert 0.3 < deviation < 3
+
+
+def test_a_rare_item_that_sells_many_at_once_is_not_taken_for_one_that_sells_none() -> None:
+    made, mean = head("negative_binomial"), 0.01  # one in a hundred days
+    p = found(2, mean)
+    sold, none = (made.log_likelihood(p, torch.full((BATCH, STEPS), count / mean)) for count in (4.0, 0.0))
+    assert (sold < none - 1).all()
+    twice = made.log_likelihood(p, torch.full((BATCH, STEPS), 8 / mean))
+    assert (twice < sold).all()
+
+
+def test_an_absurd_count_and_one_after_silence_have_a_finite_likelihood() -> None:
+    made = head("negative_binomial")
+    for scale in (1e-30, 0.5):
+        p = found(2, scale)
+        assert made.log_likelihood(p, torch.full((BATCH, STEPS), 3e9) / scale).isfinite().all()

@@ -69,3 +69,11 @@ def test_hours_with_offsets_are_instants_when_the_clocks_change() -> None:
     frame = pd.DataFrame({"unique_id": "a", "ds": [hour.isoformat() for hour in hours], "y": 1.0})
     assert infer_freq(frame) == "h"
     assert read_panel(frame, "h").lengths.tolist() == [12]
+
+
+@pytest.mark.parametrize(
+    ("season", "found"), [(24, "h"), (12, "MS"), (4, "QS"), (52, "W"), (7, "D"), (11, "D"), (1, "D")]
+)
+def test_counted_steps_are_as_long_as_those_that_have_such_a_season(season: int, found: str) -> None:
+    counted = pd.DataFrame({"unique_id": "a", "ds": [1, 2, 3], "y": 1.0})
+    assert infer_freq(counted, season=season) == found

@@ -8,8 +8,8 @@ from forecaster.errors import InputError
 from forecaster.forecast import interpolate, mean_of_quantiles
 from forecaster.predictor import Predictor
 from forecaster.reading import panel_from_histories
-from forecaster.settings import DEFAULT_QUANTILES
-from tests.fixtures_models import make_panel, make_predictor
+from forecaster.settings import DEFAULT_QUANTILES, CovariateSettings
+from tests.fixtures_models import make_panel, make_predictor, network_settings
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +134,21 @@ def test_interpolation_is_exact_for_normal_and_lognormal_forecasts() -> None:
 def test_the_mean_of_a_symmetric_forecast_is_its_median() -> None:
     normal = (10 + norm.ppf(DEFAULT_QUANTILES))[None, None].astype(np.float32)
     assert mean_of_quantiles(normal, DEFAULT_QUANTILES).item() == pytest.approx(10, abs=1e-4)
+
+
+def test_every_network_of_a_model_must_see_a_value() -> None:
+    """One that sees none would forecast zero, and the mean of all something between."""
+    members = tuple(network_settings(context=context) for context in (96, 144))
+    several = make_predictor(members=members)
+    history = [5.0] * 100 + [np.nan] * 100
+    with pytest.raises(InputError, match=r"series 'a'.*no value is observed in the last 96 steps"):
+        several.predict(panel_from_histories(["a"], [1], [history], "h"))
+    assert several.info.context == 144
+
+
+def test_steps_beyond_the_trained_horizon_are_the_same_however_many_are_asked_for() -> None:
+    calendar = CovariateSettings(calendar=("hour", "weekday"))
+    known = make_predictor(covariates=calendar, seed=2)
+    panel = make_panel(n=3)
+    far, near = (known.predict(panel, horizon=horizon).median for horizon in (48, 30))
+    np.testing.assert_allclose(near, far[:, :30], rtol=1e-5)

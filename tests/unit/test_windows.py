@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from forecaster.normalisation import fill, locate, spread, tame
@@ -76,3 +77,9 @@ def test_usual_values_stay_as_they_are_however_few() -> None:
         for share in (0.0, 0.5, 1.0):
             observed = torch.rand(200, length, generator=generator) >= share
             assert torch.equal(tame(values, observed), values)
+
+
+def test_the_scale_of_what_has_a_square_beyond_32_bits_is_a_number() -> None:
+    values = 1e30 * torch.tensor([[1.0, 3.0, 5.0]])
+    found = spread(values, torch.ones(1, 3, dtype=torch.bool), "std", torch.tensor(1.0), False)
+    assert found.item() == pytest.approx(1e30 * (8 / 3) ** 0.5, rel=1e-4)

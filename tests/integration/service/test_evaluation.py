@@ -126,3 +126,10 @@ def test_mistakes_are_named(client: httpx.Client, path: str, change: dict[str, A
 def test_only_json_is_taken(client: httpx.Client) -> None:
     for path in ("/v1/backtest", "/v1/anomalies"):
         assert client.post(path, content="unique_id,ds,y\n", headers={"Content-Type": "text/csv"}).status_code == 415
+
+
+@pytest.mark.parametrize(("values", "points"), [([1.0, 2.0], 0), ([None, None, None, 5.0], 2)])
+def test_where_no_point_can_be_judged_none_is(client: httpx.Client, values: list[float | None], points: int) -> None:
+    (one,) = ask(client, "/v1/anomalies", series=[{"id": "a", "values": values}])["series"]
+    assert one["anomaly"] == [False] * points
+    assert one["median"] == [None] * points

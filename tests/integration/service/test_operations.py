@@ -10,8 +10,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from mlflow import MlflowClient
 
 from forecaster.predictor import Predictor
+from forecaster.store.registry import describe
 from service import json_form
 from tests.fixtures_models import make_predictor
 from tests.fixtures_service import Serve, copy_of, is_ready, keep_copy, running, service_settings
@@ -189,3 +191,15 @@ def _check_references(node: object, document: dict[str, object]) -> None:
     if isinstance(node, list):
         for child in node:
             _check_references(child, document)
+
+
+def test_a_version_whose_run_is_gone_for_good_is_still_told_of(tmp_path: Path, serve: Serve) -> None:
+    database = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    registry = MlflowClient(database, database)
+    registry.create_registered_model("gone")
+    registry.create_model_version("gone", str(tmp_path / "nowhere"), run_id="0" * 32)
+    client = serve(tracking_uri=database)
+    wait_until(lambda: client.get("/v1/models/gone").status_code == 200)
+    (version,) = client.get("/v1/models/gone").json()["versions"]
+    assert (version["version"], version["metrics"]) == (1, {})
+    assert describe(registry, registry.get_model_version("gone", "1"))["metrics"] == {}

@@ -53,3 +53,15 @@ def test_another_process_reads_the_same_settings(tmp_path: Path, monkeypatch: py
 
 def test_password_stays_out_of_logs() -> None:
     assert "secret" not in repr(StoreSettings(database_url="postgresql://u:secret@db/jobs"))
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("http://u:se@cret@mlflow:5000/a@b", "http://mlflow:5000/a@b"),
+        ("http://mlflow:5000", "http://mlflow:5000"),
+        ("sqlite:////srv/a@b/mlflow.db", "sqlite:////srv/a@b/mlflow.db"),
+    ],
+)
+def test_where_runs_are_kept_is_told_without_the_password(uri: str, told: str) -> None:
+    assert StoreSettings(tracking_uri=uri).tracking_place == told

@@ -122,3 +122,15 @@ def test_intervals_of_young_series_hold_too() -> None:
     young, old = predictor.predict(panel).warnings
     assert "only 4 observed values: intervals are " in young[0]
     assert old == []
+
+
+def test_a_truth_beyond_all_measure_leaves_the_factors_numbers() -> None:
+    """A series that was silent for its whole context has no width to measure by."""
+    histories = noisy_panel(1).values.reshape(400, 200).copy()
+    histories[0, :-24], histories[0, 0], histories[0, -24:] = 0, 1, 5e9
+    panel = panel_from_histories([str(i) for i in range(400)], [1] * 400, list(histories), "h")
+    predictor = make_predictor(trained=False, network={"scale": "change"})
+    windows = backtest_windows(panel, **PLAN)
+    for part in (windows, windows.take(np.arange(20))):
+        assert calibration_factors(predictor.network, part).isfinite().all()
+        assert young_stretches(predictor.network, part)[1].isfinite().all()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from forecaster.artifact import load_artifact, save_artifact
-from forecaster.backtest import backtest_windows
+from forecaster.backtest import backtest_windows, evaluate
 from forecaster.predictor import Predictor
 from tests.fixtures_models import make_panel, make_predictor
 from training.champion import score_artifact
@@ -21,5 +23,19 @@ def test_what_a_champion_was_calibrated_to_does_not_count(tmp_path: Path) -> Non
         folder = tmp_path / str(factor)
         save_artifact(folder, Predictor(predictor.network, before))
         assert load_artifact(folder).graph is not None  # few windows are forecast by it, in which the factors are fixed
-        scores.append(score_artifact(folder, windows)[0])
+        scores.append(score_artifact(folder, windows, predictor.info.quantiles)[0])
     assert scores[0] == scores[1]
+
+
+def test_models_of_other_levels_are_compared_at_the_same(tmp_path: Path) -> None:
+    windows = backtest_windows(make_panel(n=6), horizon=24, windows=1, step=1, season=24)
+    wanted = make_predictor().info.quantiles
+    scores = []
+    for number, levels in enumerate([(0.005, 0.5, 0.995), (0.005, 0.1, 0.5, 0.9, 0.995)]):
+        predictor = make_predictor(trained=False, quantiles=levels, network={"head": "normal"})
+        info = predictor.info.model_copy(update={"data": {"last_ordinal": -1}})
+        save_artifact(tmp_path / str(number), Predictor(predictor.network, info))
+        found, _ = score_artifact(tmp_path / str(number), windows, wanted)
+        scores.append(found["sql"])
+        assert evaluate(predictor, windows).metrics["sql"] != pytest.approx(scores[0], rel=0.02)
+    assert scores[0] == pytest.approx(scores[1], rel=0.02)

@@ -213,3 +213,22 @@ def test_losses_that_do_not_fit_their_head_are_refused() -> None:
         TrainingSettings(model=model_settings(), fit=FitSettings(loss="likelihood"))
     with pytest.raises(ValueError, match="needs loss likelihood"):
         TrainingSettings(model=model_settings(network=COUNTS), fit=FitSettings())
+
+
+@pytest.mark.parametrize("plan", [settings(), settings(average_decay=0.0)])
+def test_a_fit_that_was_killed_after_its_last_epoch_ends_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plan: TrainingSettings
+) -> None:
+    whole, expected = run(plan, tmp_path / "whole")
+
+    def die(*_: object) -> FitResult:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr("training.fit._keep", die)
+        with pytest.raises(Killed):
+            run(plan, tmp_path / "torn")
+    resumed, result = run(plan, tmp_path / "torn")
+    assert same(resumed, whole)
+    assert result.loss == expected.loss
+    assert result.windows_per_second > 0

@@ -10,7 +10,7 @@ import pytest
 from forecaster.errors import TrainingError, Unavailable
 from forecaster.store.settings import StoreSettings
 from tests.fixtures_training import weather_request
-from training.tracking import tracked_run
+from training.tracking import parameters, tracked_run
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -27,3 +27,21 @@ def test_a_server_that_is_away_may_come_back(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(Unavailable, match="does not answer"), tracked_run(weather_request({}), away):
         pass
     mlflow.set_tracking_uri(before)
+
+
+def test_a_database_that_cannot_be_used_may_come_back_too(tmp_path: Path) -> None:
+    before = mlflow.get_tracking_uri()
+    (tmp_path / "mlflow.db").write_text("This is no database. " * 100)
+    away = StoreSettings(home=tmp_path, tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    with pytest.raises(Unavailable, match="does not answer"), tracked_run(weather_request({}), away):
+        pass
+    mlflow.set_tracking_uri(before)
+
+
+def test_settings_are_logged_by_names_that_mlflow_takes(settings: StoreSettings) -> None:
+    scales = {"load (MW)": [1, 2], "load [MW]": [3, 4], "T °C %": [5, 6], "x" * 300: [7, 8], "x" * 301: [9, 0]}
+    found = parameters({"model": {"scales": scales}})
+    assert list(found.values()) == list(scales.values())
+    assert list(found)[:3] == ["model.scales.load _MW_", "model.scales.load _MW_ 2", "model.scales.T _C _"]
+    with tracked_run(weather_request({}), settings) as run:
+        run.params({"model": {"scales": scales}})
