@@ -40,8 +40,7 @@ class FusedCell(nn.Module):
     def read(self, embed: nn.Linear, segments: Tensor) -> tuple[Tensor, State]:
         """All outputs and the last state over embedded segments."""
         if scan.pays(self.layers, segments):
-            outputs, final = scan.scan(self.layers, embed, segments)
-            return outputs, (final,)
+            return scan.scan(self.layers, embed, segments)
         outputs, last = self(embed(segments))
         return outputs, last
 

@@ -73,7 +73,7 @@ def export_graph(network: ForecastNetwork, path: Path) -> None:
         inputs += (torch.ones(2, settings.context + settings.horizon, settings.covariates.size),)
     names = _INPUTS[: len(inputs)]
     axes = {name: {0: "batch"} for name in (*names, _OUTPUT)}
-    # With gradients, a long GRU would take the path of `scan`, whose result the exporter takes for a constant.
+    # With gradients, recurrent layers would take the path of `scan`, whose result the exporter takes for a constant.
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's deprecations; each load compares graph and network
         torch.onnx.export(

@@ -13,7 +13,7 @@ from forecaster.windows import truncate_context
 from tests.fixtures_models import make_panel, make_predictor, model_settings
 from tests.unit.test_network import VARIANTS, network, windows
 
-LONG: dict[str, Any] = {"network": {"segment": 1, "context": 90, "lags": (24,)}}  # such a GRU is trained by `scan`
+LONG: dict[str, Any] = {"network": {"segment": 1, "context": 90, "lags": (24,)}}  # trained by `scan`
 EXPORTED = [variant for variant in (*VARIANTS, LONG) if has_graph(model_settings(**variant))]
 
 

@@ -1,10 +1,6 @@
-"""A GRU over a long sequence on a CPU, with its gradients written out, for training.
+"""A GRU's steps, forth and back; the package says why, and what has been doubled.
 
-Legend: S steps, B windows, I inputs of a step, D units of the state, T steps of a block.
-torch records a dozen operations for each step of a recurrent layer on a CPU and walks them back one by one. Here a step
-is six operations, and back three: what does not depend on the step after is computed for a block of steps at once,
-which stays in the cache. The equations are torch's own (docs/model.md), the gates in its order r, z, n, but for this:
-tanh(x) is computed as 2 σ(2x) − 1, which takes a fifth of the time, so all that goes into n's tanh is doubled first.
+Legend: S steps, B windows, I inputs of a step, D units of the state, T steps of a block; gates r, z, n.
 """
 
 from __future__ import annotations
@@ -16,37 +12,10 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-_SHORTEST = 64  # steps from which this pays
-_BLOCK = 2**18  # numbers of a block's gradients: about the second-level cache of a core
+from forecaster.scan.blocks import blocks, each
 
 
-def pays(layers: nn.Module, inputs: Tensor) -> bool:
-    """Whether `scan` is the faster way to train `layers` on [B, S, I] inputs; it keeps to full precision."""
-    trained = torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
-    long = inputs.device.type == "cpu" and inputs.shape[1] >= _SHORTEST
-    return trained and long and isinstance(layers, nn.GRU) and layers.num_layers == 1
-
-
-def scan(layers: nn.GRU, embed: nn.Linear, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """What `layers(embed(inputs))` gives: outputs [B, S, D] and the last state [1, B, D].
-
-    Embedding and input product are both linear, so they are one product here, as wide as the inputs. Biases are the
-    weights of one more input, which is always 1.
-    """
-    weight_ih, weight_hh, bias_ih, bias_hh = layers.all_weights[0]
-    twice = weight_hh.new_tensor([1.0, 1.0, 2.0]).repeat_interleave(layers.hidden_size)
-    recurrent, recurrent_bias = weight_hh.t() * twice, bias_hh * twice
-    own = torch.cat([(weight_ih @ embed.weight).t(), (weight_ih @ embed.bias + bias_ih)[None]]) * twice
-    reset, keep, new = own.chunk(3, dim=1)
-    of_product = torch.zeros_like(new)  # r scales what n sees of the state and its bias, but not of the inputs
-    beside = nn.functional.pad(recurrent_bias[None], (0, layers.hidden_size, len(own) - 1, 0))
-    known = nn.functional.pad(inputs.transpose(0, 1), (0, 1), value=1.0)
-    weight_in = torch.cat([reset, keep, of_product, new], dim=1) + beside
-    outputs, last = _GruScan.apply(known, weight_in, recurrent)  # type: ignore[no-untyped-call]
-    return outputs.transpose(0, 1), last[None]
-
-
-class _GruScan(Function):
+class GruScan(Function):
     """[S, B, I] inputs to outputs [S, B, D] and the last of them, from a state of zeros.
 
     weight [D, 3D] of the state: r, z and the product that r scales; weight_in [I, 4D] of the inputs: these and n
@@ -63,7 +32,7 @@ class _GruScan(Function):
         parts = found.view(batch, 4, width).transpose(0, 1)
         to_open, product, to_new, minus = parts[:2], parts[2], parts[3], inputs.new_tensor(-1.0)
         before, (reset, keep) = states[..., :width], gates.unbind(1)
-        for state, h, gate, r, z, scaled, n, after in _steps(
+        for state, h, gate, r, z, scaled, n, after in each(
             states[:-1], before[:-1], gates, reset, keep, products, news, before[1:]
         ):
             torch.mm(state, whole, out=found)
@@ -85,13 +54,13 @@ class _GruScan(Function):
         grad_inputs = torch.empty_like(inputs) if ctx.needs_input_grad[0] else None
         grad_in, grad_weight, back = torch.zeros_like(weight_in), torch.zeros_like(weight), weight.t().contiguous()
         carried = news.new_zeros(batch, width) if grad_last is None else grad_last.clone()
-        for block in reversed(_blocks(steps, batch * 4 * width)):
+        for block in reversed(blocks(steps, batch * 4 * width)):
             factors = _factors(gates[block], products[block], news[block], before[block])
             grads = news.new_empty(len(factors), batch, 4 * width)
             parts = grads.view(-1, batch, 4, width).transpose(1, 2)
             of_state = grads[..., : 3 * width]
-            asked = _steps(grad_outputs[block]) if grad_outputs is not None else [()] * len(factors)
-            each_step = zip(asked, _steps(gates[block, 1], factors, parts, of_state), strict=True)
+            asked = each(grad_outputs[block]) if grad_outputs is not None else [()] * len(factors)
+            each_step = zip(asked, each(gates[block, 1], factors, parts, of_state), strict=True)
             for more, (z, factor, part, row) in reversed(list(each_step)):
                 for grad_output in more:
                     carried.add_(grad_output)
@@ -103,17 +72,6 @@ class _GruScan(Function):
             if grad_inputs is not None:
                 torch.matmul(grads, weight_in.t(), out=grad_inputs[block])
         return grad_inputs, grad_in, grad_weight
-
-
-def _steps(*sequences: Tensor) -> list[tuple[Tensor, ...]]:
-    """The sequences' views of each step."""
-    return list(zip(*(sequence.unbind() for sequence in sequences), strict=True))
-
-
-def _blocks(steps: int, numbers: int) -> list[slice]:
-    """Slices of the steps, each as long as the cache allows for so many numbers of a step."""
-    length = max(1, _BLOCK // numbers)
-    return [slice(first, min(first + length, steps)) for first in range(0, steps, length)]
 
 
 def _factors(gates: Tensor, products: Tensor, news: Tensor, before: Tensor) -> Tensor:
