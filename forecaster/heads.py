@@ -162,6 +162,10 @@ class CountHead(Head):
         count = torch.where(found.scale > _SILENT, truth * found.scale, 0.0).round().clamp_min(0)
         return _log_mass(count.minimum(_MOST_TIMES * (found.scale + 1)), mean, 1 / dispersion)
 
+    def mean(self, found: Parameters) -> Tensor:
+        """[B, H] as a count, not normalised. Of a rare one its quantiles tell too little: most of them are 0."""
+        return self._moments(found)[0]
+
     def _moments(self, found: Parameters) -> tuple[Tensor, Tensor]:
         mean = self.median(found.raw, found.centre) * found.scale
         return mean.clamp_min(1e-6), nn.functional.softplus(found.raw[..., 1]) + _NARROWEST

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from forecaster.cells import State, build_cell
 from forecaster.decoders import build_decoder
 from forecaster.gaps import bridge
-from forecaster.heads import Head, Parameters, build_head
+from forecaster.heads import CountHead, Head, Parameters, build_head
 from forecaster.normalisation import locate, spread, tame, unit_size
 from forecaster.settings import CovariateSettings, ModelSettings, NetworkSettings
 from forecaster.step_encoder import StepEncoder, Steps
@@ -95,6 +95,13 @@ class SegmentNetwork(nn.Module):
         covariates: [B, L + H, C] of the context and the horizon, NaN = missing
         """
         return self.quantiles(self.decode(self.encode(values, observed, relative, covariates)))
+
+    def count_mean(
+        self, values: Tensor, observed: Tensor, relative: Tensor, covariates: Tensor | None = None
+    ) -> Float[Tensor, "batch horizon"]:
+        """Means of a network whose head is of counts; arguments as of `forward`."""
+        assert isinstance(self.head, CountHead)
+        return self.head.mean(self.decode(self.encode(values, observed, relative, covariates)))
 
     def quantiles(self, found: Parameters) -> Float[Tensor, "batch horizon quantiles"]:
         """Quantiles in the units of the values."""
@@ -240,6 +247,19 @@ class ForecastNetwork(nn.Module):
         """The members' mean, before calibration and the inverse transform."""
         sized = relative(self.settings.transform, unit)
         return torch.stack([member(transformed, observed, sized, covariates) for member in self.members]).mean(0)
+
+    def count_means(
+        self,
+        values: Float[Tensor, "batch context"],
+        observed: Bool[Tensor, "batch context"],
+        covariates: Float[Tensor, "batch steps numbers"] | None = None,
+    ) -> Float[Tensor, "batch horizon"]:
+        """Means of a model of counts, which has no transform."""
+        relative, found = torch.ones_like(observed[:, :1]), []
+        for member in self.members:
+            assert isinstance(member, SegmentNetwork)
+            found.append(member.count_mean(values, observed, relative, covariates))
+        return torch.stack(found).mean(0)
 
     def calibrate(
         self,

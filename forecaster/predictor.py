@@ -113,7 +113,7 @@ class Predictor:
             targets=panel.targets,
             ds=ds,
             zone=panel.zone,
-            mean=mean_of_quantiles(grid, known),
+            mean=self._mean(panel, grid),
             median=grid[:, :, known.index(0.5)],
             quantiles={probability: found[:, :, i] for i, probability in enumerate(wanted)},
             levels=tuple(levels),
@@ -144,6 +144,18 @@ class Predictor:
                 grid = roll_quantiles(self.network, context, horizon)
             forecasts[rows] = grid[: len(forecasts[rows])].cpu().numpy()
         return forecasts
+
+    def _mean(self, panel: Panel, grid: FloatArray) -> FloatArray:
+        """[N, H] of the distributions whose quantiles are `grid` [N, H, Q]; of counts up to the trained horizon as the
+        network knows it."""
+        mean = mean_of_quantiles(grid, self.info.quantiles)
+        if self.info.settings.counts:
+            known = min(grid.shape[1], self.info.horizon)
+            series = np.arange(panel.n_series)
+            for rows, context in self._contexts(panel, series, panel.offsets[1:], known, _CHUNK):
+                found = self.network.count_means(*context)[:, :known].cpu().numpy()
+                mean[rows, :known] = found[: len(mean[rows])]
+        return mean
 
     def sample_paths(self, panel: Panel, paths: int, *, horizon: int | None = None, seed: int = 0) -> FloatArray:
         """[N, paths, horizon] possible futures of each series, with the dependence between steps.

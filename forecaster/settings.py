@@ -270,6 +270,11 @@ class ModelSettings(Settings):
         return max(member.context for member in self.members)
 
     @property
+    def counts(self) -> bool:
+        """Whether the forecasts are distributions of counts."""
+        return all(member.head == "negative_binomial" for member in self.members)
+
+    @property
     def common_context(self) -> int:
         """Last steps that every member sees: one that sees no value would forecast nothing but zero."""
         return min(member.context for member in self.members)

@@ -16,6 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from forecaster.errors import NotFound, Unavailable, first_line
 from forecaster.store.mlflow_client import MlflowClient, MlflowException, download_artifacts
 from forecaster.store.registry import CHAMPION, PREVIOUS_TAG, promote, rollback, run_of
@@ -190,5 +192,5 @@ def _translated() -> Iterator[None]:
         if error.error_code in _MISSING:
             raise NotFound(first_line(error)) from error
         raise Unavailable(f"the model registry cannot be used now: {first_line(error)}") from error
-    except OSError as error:  # of the connection, where MLflow lets it through
+    except (OSError, SQLAlchemyError) as error:  # of a connection, be it to a database, where MLflow lets it through
         raise Unavailable(f"the model registry cannot be used now: {first_line(error)}") from error

@@ -2,6 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import norm
 
 from forecaster.errors import InputError
@@ -152,3 +153,18 @@ def test_steps_beyond_the_trained_horizon_are_the_same_however_many_are_asked_fo
     panel = make_panel(n=3)
     far, near = (known.predict(panel, horizon=horizon).median for horizon in (48, 30))
     np.testing.assert_allclose(near, far[:, :30], rtol=1e-5)
+
+
+def test_the_mean_of_a_rare_count_is_not_lost_between_its_quantiles() -> None:
+    rare = make_predictor(network={"head": "negative_binomial", "location": "zero", "scale": "size"})
+    history = np.zeros(96)
+    history[5::48] = 1.0  # two in 96 hours
+    panel = panel_from_histories(["a"], [1], [history], "h")
+    (context,), (member,) = rare.contexts(panel), rare.network.members
+    decoded = member.decode(member.encode(*context[:2], torch.tensor([[True]])))
+    expected = torch.nn.functional.softplus(decoded.centre + decoded.raw[..., 0]).detach().numpy() / 48
+    found = rare.predict(panel, horizon=30).mean
+    np.testing.assert_allclose(found[:, :24], expected, rtol=1e-4)
+    of_quantiles = mean_of_quantiles(rare.quantiles_at(panel, np.arange(1), panel.offsets[1:], 30), rare.info.quantiles)
+    assert (of_quantiles[:, :24] < 0.95 * expected).any()
+    np.testing.assert_array_equal(found[:, 24:], of_quantiles[:, 24:])
