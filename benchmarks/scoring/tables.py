@@ -40,9 +40,10 @@ Ours is `forecaster train DATA --freq F --horizon H` and `forecaster predict`, w
 and the seed: settings are chosen from the training part. The test part is looked at for these scores only. Lower is
 better; the coverage of a 95 % interval is best at 0.95. A figure of several seeds is their mean ± standard deviation.
 Seconds are the wall time of the whole command (both fits, backtest, registration), fits side by side on the cores
-that there are, with one thread each; some were taken on a busy machine. Peers are as their defaults make them, with our
-context and horizon, and train for as long as `balanced` took on the same data; the statistical ones (AutoETS, and Theta
-in its dynamic optimised form) take the time that they take.
+that there are, with one thread each, on the machines below, of which one is half as fast as another; some were taken
+beside other work. Peers are as their defaults make them, with our context and horizon, and train for as long as
+`balanced` took on the same data; the statistical ones (AutoETS, and Theta in its dynamic optimised form) take the time
+that they take.
 """
 
 

@@ -193,6 +193,7 @@ def _check_references(node: object, document: dict[str, object]) -> None:
             _check_references(child, document)
 
 
+@pytest.mark.filterwarnings("ignore")  # MLflow's tables are defined in this process
 def test_a_version_whose_run_is_gone_for_good_is_still_told_of(tmp_path: Path, serve: Serve) -> None:
     database = f"sqlite:///{tmp_path / 'mlflow.db'}"
     registry = MlflowClient(database, database)
