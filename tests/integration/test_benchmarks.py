@@ -57,6 +57,13 @@ def measure(
     return call
 
 
+def test_recurrent_layers_are_timed_beside_torchs_own(tmp_path: Path) -> None:
+    run("recurrence.py", "--repeats", 1, "--json", tmp_path / "out.json")
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert {row["cell"] for row in rows} == {"gru", "lstm"}
+    assert all(row["ratio"] == pytest.approx(row["torch_ms"] / row["ours_ms"], rel=0.01) for row in rows)
+
+
 def test_training_speed_is_measured_against_the_bare_loop(tmp_path: Path) -> None:
     printed = run("train.py", "--quick", "--json", tmp_path / "train.json").stdout
     document = json.loads((tmp_path / "train.json").read_text())
