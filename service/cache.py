@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,11 +18,10 @@ from urllib.parse import quote
 from forecaster.artifact import load_artifact, load_held_out
 from forecaster.errors import ArtifactError
 from forecaster.predictor import Predictor
-from forecaster.store.incoming import INCOMING, incoming
+from forecaster.store.incoming import incoming
 from service.registry import Version
 
 _SERVING = "serving.json"
-_ABANDONED_SECONDS = 3600.0
 
 logger = logging.getLogger(__name__)
 
@@ -94,12 +92,6 @@ class ModelCache:
 
     def noted(self, name: str) -> Serving | None:
         return _read(self._folder(name) / _SERVING)
-
-    def tidy(self) -> None:
-        """Remove what processes that were killed in mid-download left behind."""
-        for aside in (self._directory / INCOMING).glob("*"):
-            if time.time() - aside.stat().st_mtime > _ABANDONED_SECONDS:
-                shutil.rmtree(aside, ignore_errors=True)
 
     def all_noted(self) -> list[Serving]:
         notes = (_read(path) for path in sorted(self._directory.glob(f"*/{_SERVING}")))

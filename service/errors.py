@@ -10,6 +10,7 @@ import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from forecaster.errors import ForecasterError, InputError, Unavailable
@@ -71,6 +72,7 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ForecasterError, _on_forecaster_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
     app.add_exception_handler(Exception, _on_unexpected)
 
 
@@ -154,6 +156,11 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     plain = error.detail == HTTPStatus(error.status_code).phrase
     detail = details.get(error.status_code, error.detail) if plain else error.detail
     return problem(error.status_code, detail, headers=error.headers)
+
+
+async def _on_disconnect(_: Request, __: Exception) -> Response:
+    """For the record alone: nobody is there to read it."""
+    return problem(400, "the client left before all of the body was there")
 
 
 async def _on_unexpected(_: Request, __: Exception) -> Response:

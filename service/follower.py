@@ -88,7 +88,10 @@ class Follower:
 
     def _run(self) -> None:
         use_one_core()
-        self._serve_local_copies()
+        try:
+            self._serve_local_copies()
+        except Exception:
+            logger.exception("the local copies cannot be read; the registry is asked")
         while not self._stopping:
             self._wake.clear()
             try:
@@ -99,7 +102,6 @@ class Follower:
             self._wake.wait(self._poll_seconds * random.uniform(0.8, 1.2))
 
     def _serve_local_copies(self) -> None:
-        self._cache.tidy()
         for serving in self._cache.all_noted():
             for version in (serving.current, serving.previous):
                 if version is not None and self._serve_copy(version):
@@ -111,6 +113,9 @@ class Follower:
             warm_up(predictor)
         except ForecasterError as error:
             logger.warning("the local copy of %s cannot be served: %s", version, error)
+            return False
+        except Exception:  # of whatever is in a damaged file
+            logger.exception("the local copy of %s cannot be served", version)
             return False
         self._served.put(ServedModel(version, predictor))
         logger.info("serving %s from its local copy", version)

@@ -14,6 +14,8 @@ from forecaster.paths import ROLLED_PATHS
 from forecaster.settings import ModelSettings
 from service.engines import ServedModel
 
+_COLUMNS = 10  # bounds and quantiles of a step that weigh as much as its forecast
+
 
 @dataclass(frozen=True, kw_only=True)
 class Histories:
@@ -95,12 +97,14 @@ def _check_size(question: Question, series: int, trained: int, most_points: int)
     """Bound the work: a step beyond the trained horizon is computed for many paths."""
     horizon = question.horizon or trained
     beyond = max(0, horizon - trained)
-    points = series * (min(horizon, trained) + ROLLED_PATHS * beyond + question.paths * horizon)
+    columns = 1 + (2 * len(question.levels) + len(question.quantiles)) // _COLUMNS
+    points = series * (columns * min(horizon, trained) + max(columns, ROLLED_PATHS) * beyond + question.paths * horizon)
     if points > most_points:
         counted = f" (each of the {beyond} beyond those trained counts {ROLLED_PATHS}-fold)" if beyond else ""
         drawn = f" and {question.paths} sample paths" if question.paths else ""
+        wide = f" (counted {columns}-fold for so many levels and quantiles)" if columns > 1 else ""
         raise InputError(
-            f"{series} series times {horizon} steps{counted}{drawn} are more than {most_points} values",
+            f"{series} series times {horizon} steps{wide}{counted}{drawn} are more than {most_points} values",
             field="horizon",
-            mend="ask for fewer series or sample paths at once",
+            mend="ask for fewer series, levels, quantiles or sample paths at once",
         )

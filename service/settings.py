@@ -22,6 +22,13 @@ def _comma_separated(given: Any) -> Any:
     return [part.strip() for part in given.split(",") if part.strip()] if isinstance(given, str) else given
 
 
+def _keys(given: Any) -> Any:
+    found = _comma_separated(given)
+    if given and not found:  # commas alone, of variables that are not set: to serve everyone would be a surprise
+        raise ValueError("it holds no key; leave it empty to let everyone call")
+    return found
+
+
 class ServiceSettings(StoreSettings):
     """Each field is read from the environment variable FORECASTER_<NAME>, or from `.env`."""
 
@@ -54,7 +61,8 @@ class ServiceSettings(StoreSettings):
 
     max_forecast_points: int = Field(default=1_000_000, ge=1)
     """Series times horizon of one request, where each step beyond the trained horizon counts 32-fold, as it is computed
-    for as many paths; bounds its memory, at some 100 bytes each, and its time."""
+    for as many paths, and all count once more for each ten bounds of levels and quantiles; bounds its memory, at some
+    100 bytes each, and its time."""
 
     max_models: int = Field(default=4, ge=1)
     """Versions besides the champions that are kept loaded once they were asked for."""
@@ -62,9 +70,7 @@ class ServiceSettings(StoreSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)] = ()
     """Web pages, by origin, that may call the API from a browser; separated by commas."""
 
-    api_keys: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_comma_separated)] = Field(
-        default=(), repr=False
-    )
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_keys)] = Field(default=(), repr=False)
     """Keys that callers must present, separated by commas; none: everyone may call."""
 
     stop_seconds: int = Field(default=5, ge=0)

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 
 from forecaster.artifact import load_artifact, load_held_out
 from forecaster.backtest import BacktestWindows, evaluate, has_seen, score_forecasts
 from forecaster.covariate_windows import CovariateWindows
-from forecaster.errors import ArtifactError, InputError, OutdatedArtifact
+from forecaster.errors import ArtifactError, InputError, OutdatedArtifact, first_line
 from forecaster.predictor import Predictor
 from forecaster.store.registry import CHALLENGER, champion_of, download, make_champion
 from training.evaluation import cross_calibrated
@@ -52,7 +54,7 @@ def judge(
         return Verdict(True, champion.description or "promoted", rival=int(champion.version))
     try:
         with tempfile.TemporaryDirectory() as directory:
-            scores, caveat = score_artifact(download(champion, Path(directory)), windows, levels)
+            scores, caveat = score_artifact(_fetched(champion, Path(directory)), windows, levels)
     except OutdatedArtifact as error:  # nor can it be served
         reason = f"promoted: the champion, version {champion.version}, cannot be read any more: {error}"
         return Verdict(True, reason, rival=int(champion.version))
@@ -66,6 +68,16 @@ def judge(
     if score < rival:
         return Verdict(True, f"promoted: {comparison}", scores, int(champion.version))
     return Verdict(False, f"not promoted: {comparison}", scores, int(champion.version))
+
+
+def _fetched(champion: ModelVersion, directory: Path) -> Path:
+    """Its files. Raises ArtifactError where the server has them no more, which no further attempt would change."""
+    try:
+        return download(champion, directory)
+    except MlflowException as error:
+        if error.get_http_status_code() >= 500:
+            raise
+        raise ArtifactError(f"its files cannot be fetched ({first_line(error)})") from error
 
 
 def holds(verdict: Verdict, client: MlflowClient, name: str) -> bool:

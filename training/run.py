@@ -40,6 +40,7 @@ from training.templating import render
 from training.tracking import Run, tracked_run
 
 Guard = Callable[[], None]
+_PLAN = "plan.json"
 
 
 def run_training(
@@ -118,6 +119,7 @@ class _Task:
 def _make(task: _Task) -> _Made:
     """The fits, the backtest between them, and the checked model directory."""
     windows = training_backtest(task.panel, task.plan)  # fails here, before a fit, when the series are too short
+    _keep_plan(task)
     plan = task.plan.backtest
     held_out = held_out_steps(plan.windows, plan.step, task.plan.model.horizon)
     info = _begin(task, held_out)
@@ -147,6 +149,19 @@ def _make(task: _Task) -> _Made:
     load_artifact(directory)  # what cannot be loaded is never published
     give_back()
     return _Made(directory, best.plan, evaluation, fitted)
+
+
+def _keep_plan(task: _Task) -> None:
+    """Checkpoints are of a plan; where a further attempt at a job has another one, it begins anew.
+
+    So it is with a new release, or when the model to start from is another by now.
+    """
+    kept, plan = task.work / _PLAN, task.plan.model_dump_json()
+    if kept.exists() and kept.read_text(encoding="utf-8") != plan:
+        task.reporter.say("other settings than in the attempt before: beginning anew")
+        shutil.rmtree(task.work)
+        task.work.mkdir()
+    kept.write_text(plan, encoding="utf-8")
 
 
 def _networks(fits: Sequence[ModelFit]) -> int:

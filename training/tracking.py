@@ -42,7 +42,13 @@ class Run:
         self.client, self.run_id = client, run_id
 
     def params(self, settings: Mapping[str, Any]) -> None:
-        flat = [Param(name, str(value)[:_PARAM_LENGTH]) for name, value in parameters(settings).items()]
+        """Those of an earlier attempt at the same job stay as they are: MLflow changes none."""
+        known = self.client.get_run(self.run_id).data.params
+        told = {name: str(value)[:_PARAM_LENGTH] for name, value in parameters(settings).items()}
+        if other := [name for name, value in told.items() if known.get(name, value) != value]:
+            names = ", ".join(other[:5])
+            logger.warning("the attempt before this one had other settings (%s); settings.yaml has those of now", names)
+        flat = [Param(name, value) for name, value in told.items() if name not in known]
         for low in range(0, len(flat), 100):
             self.client.log_batch(self.run_id, params=flat[low : low + 100])
 

@@ -25,7 +25,7 @@ TRAINING_JOB = (sys.executable, "-m", "training.job")
 
 _POLL_SECONDS = 1.0
 _BEAT_SECONDS = 1.0  # at most; so soon a cancel is noticed, and progress seen
-_AWAY_SECONDS = 10  # before a job is tried again whose tracking server did not answer
+_AWAY_SECONDS = 10.0  # before a job is tried again whose tracking server did not answer
 _GRACE_SECONDS = 10.0  # for a child that was asked to end; less than a lease, as there is no heartbeat meanwhile
 
 logger = logging.getLogger(__name__)
@@ -115,9 +115,8 @@ class Worker:
             self._patiently(self._store.release, job.id, job.token, news)
             logger.info("job %s: given back to the queue", job.id)
         elif child.unavailable:
-            self._patiently(self._store.release, job.id, job.token, news)
+            self._patiently(self._store.postpone, job.id, job.token, child.failure(), _AWAY_SECONDS, news)
             logger.warning("job %s: given back to the queue: %s", job.id, child.failure())
-            self._rest(_AWAY_SECONDS)
         else:
             self._patiently(self._store.fail, job.id, job.token, child.failure(), news)
             self._clear(job)
@@ -141,12 +140,6 @@ class Worker:
                 shutil.rmtree(work)
         except OSError as error:  # the job has ended all the same
             logger.warning("job %s: its checkpoints stay: %s", job.id, error)
-
-    def _rest(self, seconds: int) -> None:
-        for _ in range(seconds):
-            if self._stopping:
-                return
-            time.sleep(1)
 
 
 def run_worker(

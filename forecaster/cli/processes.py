@@ -24,6 +24,9 @@ _POLL_SECONDS = 0.1
 _WATCH_SECONDS = 0.5
 _SHORTEST_LIFE_SECONDS = 10.0
 _MOST_EARLY_ENDS = 10  # what dies so often so soon would only die again
+_ENDINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+# A proxy of the environment is for other machines.
+_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 @dataclass(frozen=True)
@@ -44,16 +47,21 @@ class Processes:
         self._programs: dict[str, tuple[Program, float]] = {}
         self._early_ends: dict[str, int] = {}
         self._due: dict[str, float] = {}
+        self._handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, *_ENDINGS)}
 
     def __enter__(self) -> Processes:
         self.logs.mkdir(parents=True, exist_ok=True)
-        # A polite request to end is to be answered as Ctrl-C is: by stopping the children.
-        signal.signal(signal.SIGTERM, _interrupt)
+        # A polite request to end, or a terminal that closes, is to be answered as Ctrl-C is: by stopping the children.
+        for number in _ENDINGS:
+            if self._handlers[number] != signal.SIG_IGN:  # nohup: it shall outlive the terminal
+                signal.signal(number, _interrupt)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for number in self._handlers:  # an impatient second Ctrl-C would leave programs behind
+            signal.signal(number, signal.SIG_IGN)
         for process in reversed(self._running.values()):
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
@@ -64,6 +72,8 @@ class Processes:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # and whatever it may have left behind
             process.wait()
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
 
     def start(self, program: Program) -> None:
         """Start a program in a session of its own, so that Ctrl-C reaches it through us and in good order."""
@@ -122,7 +132,7 @@ class Processes:
 def answers(url: str, said: str = "") -> bool:
     """Whether a URL on this machine answers 200, with a body that matches `said`."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:
+        with _open(url, timeout=2) as response:
             return bool(response.status == 200) and re.search(said, response.read().decode()) is not None
     except (urllib.error.URLError, OSError):
         return False
@@ -130,7 +140,7 @@ def answers(url: str, said: str = "") -> bool:
 
 def require_free(host: str, port: int, option: str) -> None:
     """Raise when the port is taken."""
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

@@ -11,15 +11,18 @@ import typer
 
 from forecaster.cli.output import Json, emit, prepare, set_environment, stderr, stdout
 from forecaster.cli.processes import Processes, Program, python, require_free
-from forecaster.errors import InputError, NotFound, OutdatedArtifact, TrainingError
+from forecaster.errors import InputError, NotFound, OutdatedArtifact, TrainingError, Unavailable
 
 if TYPE_CHECKING:
+    from forecaster.store.jobs import Job, JobStore
     from forecaster.store.settings import StoreSettings
+    from forecaster.store.spec import JobSpec
     from service.settings import ServiceSettings
 
 QUICKSTART = "new-york-weather"
 _QUICKSTART_HORIZON = 48
-_START_SECONDS = 120.0
+_START_SECONDS, _LOAD_SECONDS = 120.0, 30.0
+_NO_START = 3  # uvicorn's exit code
 _HISTORY = (
     3.3, 2.8, 2.2, 1.7, 1.1, 0.6, 0.6, 1.1, 2.8, 4.4, 5.6, 6.7,
     7.8, 8.3, 8.3, 7.8, 6.7, 5.6, 5.0, 4.4, 4.4, 3.9, 3.3, 2.8,
@@ -62,7 +65,7 @@ def up(
     variables = {**settings.environment(), "FORECASTER_HOST": host}
     if own_mlflow:
         variables["MLFLOW_TRACKING_URI"] = tracking
-    variables["FORECASTER_PORT"] = str(port)
+    variables |= {"FORECASTER_PORT": str(port), **_no_proxy()}
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
     with Processes(settings.logs_dir) as processes:
         if own_mlflow:
@@ -79,10 +82,26 @@ def up(
             from forecaster.store.settings import StoreSettings
 
             _train_quickstart(StoreSettings())
-            with stderr.status("waiting for the API to load the model"):
-                processes.wait_for(f"{address}/healthz/ready", 30, rf'"{QUICKSTART}","version":\d')
+            _wait_for_quickstart(processes, address, settings)
         _welcome(address, tracking, settings, json, example=quick)
         processes.watch(lambda text: stderr.print(text, markup=False))
+
+
+def _no_proxy() -> dict[str, str]:
+    """What keeps a proxy of the environment out of what the programs have to say to each other."""
+    others = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    return dict.fromkeys(("no_proxy", "NO_PROXY"), ",".join([*([others] if others else []), "127.0.0.1", "localhost"]))
+
+
+def _wait_for_quickstart(processes: Processes, address: str, settings: ServiceSettings) -> None:
+    """Until the API has loaded the example model, but not for ever: it may have many others to load before."""
+    seconds = _LOAD_SECONDS + 2 * settings.poll_seconds
+    with stderr.status("waiting for the API to load the model"):
+        try:
+            processes.wait_for(f"{address}/healthz/ready", seconds, rf'"{QUICKSTART}","version":\d')
+        except Unavailable as error:
+            processes.check()
+            stderr.print(f"{error}; it goes on trying", markup=False)
 
 
 def _mlflow(settings: StoreSettings, port: int) -> Program:
@@ -155,10 +174,16 @@ def _train_quickstart(settings: StoreSettings) -> bool:
     )
     stderr.print(f"training {QUICKSTART} on real weather data; later starts find it ready")
     store = open_store(settings)
-    job = follow(store, store.submit(spec).id)
+    job = follow(store, (_begun(store, spec) or store.submit(spec)).id)
     if job.status != "succeeded":
         raise TrainingError(f"the quickstart training {job.status}: {job.error}")
     return True
+
+
+def _begun(store: JobStore, spec: JobSpec) -> Job | None:
+    """The same training, which a start that was interrupted has left in the queue."""
+    waiting = [*store.list(status="running", model=spec.model), *store.list(status="queued", model=spec.model)]
+    return next((job for job in waiting if job.spec == spec), None)
 
 
 def _has_quickstart() -> bool:
@@ -196,11 +221,17 @@ def serve(host: Host = None, port: Port = None, json: Json = False) -> None:
     from service.server import run
 
     settings = _service_settings(host=host, port=port)
+    require_free(settings.host, settings.port, "--port")
     if json:
         address = f"http://{settings.host}:{settings.port}"
         emit({"api": address, "docs": f"{address}/docs", "home": str(settings.home)})
         sys.stdout.flush()
-    run(settings)
+    try:
+        run(settings)
+    except SystemExit as error:
+        if error.code == _NO_START:
+            raise Unavailable("the API could not start; the lines before this one say why") from error
+        raise
 
 
 def worker(json: Json = False) -> None:

@@ -26,6 +26,7 @@ Document = dict[str, Any]
 
 LEASE_SECONDS = 15.0  # how long after its worker's death a job is taken up again
 MAX_ATTEMPTS = 3  # a job that takes its worker down with it must not do so for ever
+_LONGEST_WAIT, _DOUBLINGS = 300.0, 5  # seconds before a job is tried again for which something was away
 
 _ID = re.compile("[0-9a-f]{32}")
 _SCHEMA_LOCK = 7_262_003  # any number, the same in every process
@@ -47,7 +48,7 @@ jobs = sa.Table(
     sa.Column("attempt", sa.Integer, nullable=False, default=0),
     sa.Column("max_attempts", sa.Integer, nullable=False, default=MAX_ATTEMPTS),
     sa.Column("token", sa.Integer, nullable=False, default=0),
-    sa.Column("lease_until", sa.Double),
+    sa.Column("lease_until", sa.Double),  # of a queued job: not to be claimed before
     sa.Column("worker", sa.Text),
     sa.Column("cancel_requested", sa.Boolean, nullable=False, default=False),
     sa.Column("progress", _DOCUMENT),
@@ -59,6 +60,7 @@ jobs = sa.Table(
 _BRIEFLY = [column for column in jobs.c if column.name != "log_tail"]
 
 _queued = jobs.c.status == "queued"
+_due = sa.and_(_queued, sa.or_(jobs.c.lease_until.is_(None), jobs.c.lease_until <= now()))
 _running = jobs.c.status == "running"
 _abandoned = sa.and_(_running, jobs.c.lease_until < now())
 _beyond_hope = sa.or_(jobs.c.cancel_requested, jobs.c.attempt >= jobs.c.max_attempts)
@@ -91,6 +93,7 @@ class Job(BaseModel):
     progress: Document | None
     result: Document | None
     error: str | None
+    """Why it failed; or, while it waits to be tried again, what was away."""
     log_tail: str = ""
     """The log's last lines; left empty in lists."""
 
@@ -170,7 +173,8 @@ class JobStore:
             query = sa.select(jobs.c.status, _abandoned.label("abandoned")).with_for_update()
             found = _find(connection, query, job_id)
             if found.status == "queued" or found.abandoned:
-                values = {"cancel_requested": True, "status": "cancelled", "finished_at": now(), "lease_until": None}
+                ended = {"status": "cancelled", "finished_at": now(), "lease_until": None, "error": None}
+                values = {"cancel_requested": True, **ended}
             elif found.status in ("running", "cancelled"):
                 values = {"cancel_requested": True}
             else:
@@ -184,7 +188,7 @@ class JobStore:
             _bury(connection)
             # A lease may run out after the burial: the next claim buries that job.
             lost = sa.and_(_abandoned, ~_beyond_hope)
-            waiting = sa.select(jobs.c.id).where(sa.or_(_queued, lost)).order_by(jobs.c.number).limit(1)
+            waiting = sa.select(jobs.c.id).where(sa.or_(_due, lost)).order_by(jobs.c.number).limit(1)
             # Two workers never wait for, nor get, the same row. SQLite has no such clause and needs none.
             job_id = connection.execute(waiting.with_for_update(skip_locked=True)).scalar()
             if job_id is None:
@@ -196,6 +200,7 @@ class JobStore:
                 token=jobs.c.token + 1,
                 started_at=now(),
                 lease_until=now() + self.lease_seconds,
+                error=None,
             )  # fmt: skip
             return _job(connection.execute(claimed.returning(jobs)).one())
 
@@ -213,10 +218,23 @@ class JobStore:
 
     def release(self, job_id: str, token: int, news: News = NO_NEWS) -> None:
         """Give the job back to the queue, its attempt not used; end it where a cancel was asked for."""
-        finished = sa.case((jobs.c.cancel_requested, now()), else_=sa.null())
+        self._give_back(job_id, token, news, None, None)
+
+    def postpone(self, job_id: str, token: int, reason: str, seconds: float, news: News = NO_NEWS) -> None:
+        """The same for a job that lacks what may come back: it says so, and lets others go before it.
+
+        It is claimed after `seconds` at the soonest, after twice as many each time that it was claimed before.
+        """
+        wait = min(_LONGEST_WAIT, seconds * 2.0 ** min(token - 1, _DOUBLINGS))
+        self._give_back(job_id, token, news, _text(reason), now() + wait)
+
+    def _give_back(self, job_id: str, token: int, news: News, reason: str | None, due: Any) -> None:
+        cancelled = jobs.c.cancel_requested
         self._write(
             job_id, token, news, status=_unless_cancelled("queued"), attempt=jobs.c.attempt - 1,
-            finished_at=finished, lease_until=None,
+            finished_at=sa.case((cancelled, now()), else_=sa.null()),
+            lease_until=None if due is None else sa.case((cancelled, sa.null()), else_=due),
+            error=None if reason is None else sa.case((cancelled, sa.null()), else_=reason),
         )  # fmt: skip
 
     def is_current(self, job_id: str, token: int) -> bool:

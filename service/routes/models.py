@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
 from forecaster.errors import NotFound, Unavailable
 from forecaster.store.registry import CHAMPION
@@ -21,6 +21,7 @@ from service.schemas.registry import (
     ServedOut,
     VersionOut,
 )
+from service.security import refuse_other_pages
 from service.state import Needs, Parts
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
@@ -52,7 +53,11 @@ async def promote(parts: Needs, name: str, body: PromoteRequest) -> PromoteOut:
     return PromoteOut(name=name, champion=done.champion, previous=done.previous)
 
 
-@router.post("/{name}/rollback", summary="Make the champion before the present one the champion again")
+@router.post(
+    "/{name}/rollback",
+    dependencies=[Depends(refuse_other_pages)],
+    summary="Make the champion before the present one the champion again",
+)
 async def rollback(parts: Needs, name: str) -> PromoteOut:
     done = await parts.registry_threads.call(parts.registry.rollback, name)
     parts.follower.look_now()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -251,3 +252,34 @@ def test_a_job_tried_twice_is_one_run_and_one_version(settings: StoreSettings, t
     assert results[0].version == results[1].version == 1
     tracking = MlflowClient(settings.tracking_uri)
     assert len(tracking.search_model_versions("name = 'twice'")) == 1
+
+
+def test_a_further_attempt_with_other_settings_begins_anew(
+    first: TrainResult, settings: StoreSettings, tmp_path: Path
+) -> None:
+    """Checkpoints of another network would not fit, or worse, would."""
+    work = tmp_path / "work"
+    asked = request("anew", work=work, job_id="e" * 32)
+    with pytest.raises(InterruptedError):
+        train(asked, settings, guard=_stop)
+    assert (work / "plan.json").exists()
+    fitted = {path.name for path in work.iterdir() if path.is_dir()}
+    assert any("fit" in name for name in fitted)
+    other = asked.model_copy(update={"changes": {**QUICK, "network.width": 24}})
+    found = train(other, settings)
+    assert found.settings["model"]["members"][0]["width"] == 24
+    assert not work.exists()
+
+
+def _stop() -> None:
+    raise InterruptedError("the worker ends")
+
+
+def test_a_champion_whose_files_are_gone_gives_way_where_that_is_asked(
+    first: TrainResult, settings: StoreSettings
+) -> None:
+    train(request("gone"), settings)
+    shutil.rmtree(mlflow.artifacts.download_artifacts("models:/gone/1"))
+    found = train(request("gone", promote="always"), settings)
+    assert found.promoted
+    assert "version 1, could not be judged" in found.reason

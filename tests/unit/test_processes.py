@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import http.server
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from forecaster.cli import processes
-from forecaster.cli.processes import Processes, Program
+from forecaster.cli.processes import Processes, Program, answers
 from forecaster.errors import Unavailable
+from tests.waiting import wait_until
 
 
 @pytest.fixture
 def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Processes]:
     monkeypatch.setattr(processes, "_WATCH_SECONDS", 0.02)
     monkeypatch.setattr(processes, "_MOST_EARLY_ENDS", 2)
-    before = signal.getsignal(signal.SIGTERM)
     with Processes(tmp_path / "logs") as started:
         yield started
-    signal.signal(signal.SIGTERM, before)
 
 
 def program(name: str, code: str) -> Program:
@@ -46,3 +48,40 @@ def test_one_that_keeps_ending_is_given_up_and_does_not_hold_up_another(group: P
     assert group._running["good"].poll() is None
     assert (group.logs / "bad.log").read_text() == "started\n" * 3
     assert (group.logs / "good.log").read_text() == "started\n" * 2
+
+
+STACK = """
+import sys, time
+from pathlib import Path
+from forecaster.cli import processes
+
+processes._GRACE_SECONDS = 1.5
+deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+with processes.Processes(Path(sys.argv[1])) as group:
+    group.start(processes.Program("deaf", [sys.executable, "-S", "-c", deaf], {}))
+    print(group._running["deaf"].pid, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("ending", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+def test_nothing_is_left_when_the_terminal_closes_or_someone_is_impatient(
+    ending: signal.Signals, tmp_path: Path
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", STACK, str(tmp_path)], stdout=subprocess.PIPE) as stack:
+        assert stack.stdout is not None
+        child = psutil.Process(int(stack.stdout.readline()))
+        wait_until(lambda: (tmp_path / "deaf.log").read_text() != "")
+        stack.send_signal(ending)
+        with pytest.raises(subprocess.TimeoutExpired):  # the child takes its time, and is given it
+            stack.wait(0.5)
+        stack.send_signal(signal.SIGINT)
+        stack.wait(20)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_proxy_of_the_environment_is_for_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        assert answers(f"http://127.0.0.1:{server.server_port}/")

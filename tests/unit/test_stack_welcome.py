@@ -1,8 +1,13 @@
+import socket
 from pathlib import Path
 
 import pytest
 
-from forecaster.cli.stack import _service_settings, _welcome
+from forecaster.cli.stack import _begun, _no_proxy, _service_settings, _welcome, serve
+from forecaster.errors import Conflict
+from forecaster.store.database import connect
+from forecaster.store.jobs import JobStore
+from forecaster.store.spec import JobSpec
 from service.settings import ServiceSettings
 
 
@@ -41,3 +46,26 @@ def test_where_to_listen_is_said_by_option_then_environment_then_file(
     monkeypatch.setenv("FORECASTER_PORT", "9001")
     assert _service_settings(port=None).port == 9001
     assert _service_settings(host="0.0.0.0", port=9002).port == 9002
+
+
+def test_programs_talk_to_each_other_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert _no_proxy() == {"no_proxy": "127.0.0.1,localhost", "NO_PROXY": "127.0.0.1,localhost"}
+    monkeypatch.setenv("NO_PROXY", "intern.example")
+    assert _no_proxy()["no_proxy"] == "intern.example,127.0.0.1,localhost"
+
+
+def test_a_first_start_that_was_interrupted_goes_on_with_its_own_training(tmp_path: Path) -> None:
+    store = JobStore(connect(f"sqlite:///{tmp_path / 'jobs.db'}"))
+    spec = JobSpec(model="m", dataset="d", freq="h", horizon=48, preset="fast")
+    assert _begun(store, spec) is None
+    store.submit(JobSpec(model="m", dataset="d", freq="h", horizon=24, preset="fast"))
+    assert _begun(store, spec) is None
+    job = store.submit(spec)
+    assert _begun(store, spec) == store.get(job.id).model_copy(update={"log_tail": ""})
+
+
+def test_a_port_that_is_taken_is_said_before_anything_starts() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(Conflict, match="choose another with --port"):
+        serve(host="127.0.0.1", port=taken.getsockname()[1])

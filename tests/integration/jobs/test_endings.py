@@ -57,3 +57,40 @@ def test_released_job_waits_again_with_its_attempt_unused(store: JobStore) -> No
         assert (store.get(job.id).status, store.get(job.id).attempt) == ("queued", 0)
         with pytest.raises(LostLease):
             store.succeed(job.id, job.token, {})
+
+
+def test_a_job_that_lacks_something_says_so_and_lets_others_go_first(store: JobStore) -> None:
+    first, second = store.submit(spec()), store.submit(spec())
+    job = store.claim("w")
+    assert job is not None
+    store.postpone(job.id, job.token, "the MLflow server does not answer", 60)
+    seen = store.get(first.id)
+    assert (seen.status, seen.attempt, seen.error) == ("queued", 0, "the MLflow server does not answer")
+    other = store.claim("w")
+    assert other is not None
+    assert other.id == second.id
+    assert store.claim("w") is None
+    assert store.cancel(first.id).error is None
+
+
+def test_a_postponed_job_is_tried_again_and_forgets_why_it_waited(store: JobStore) -> None:
+    store.submit(spec())
+    job = store.claim("w")
+    assert job is not None
+    store.postpone(job.id, job.token, "away", 0)
+    again = store.claim("w")
+    assert again is not None
+    assert (again.id, again.token, again.attempt, again.error) == (job.id, 2, 1, None)
+    store.succeed(again.id, again.token, {})
+    assert store.get(job.id).error is None
+
+
+def test_a_postponed_job_of_which_a_cancel_was_asked_ends(store: JobStore) -> None:
+    store.submit(spec())
+    job = store.claim("w")
+    assert job is not None
+    store.cancel(job.id)
+    store.postpone(job.id, job.token, "away", 60)
+    seen = store.get(job.id)
+    assert (seen.status, seen.error) == ("cancelled", None)
+    assert seen.finished_at is not None

@@ -128,6 +128,14 @@ def test_work_beyond_the_trained_horizon_is_bounded_too(client: httpx.Client) ->
     assert "50 sample paths" in told["errors"][0]["message"]
 
 
+def test_so_are_many_levels_of_many_steps(client: httpx.Client) -> None:
+    """Of 24 steps each, 1,000 values are 41 series, but 3 of so many levels."""
+    many = {"series": [{"id": str(i), "values": [1.0, 2.0, 3.0]} for i in range(5)], "horizon": 24}
+    assert client.post("/v1/forecast", json=many).status_code == 200
+    told = problem(client.post("/v1/forecast", json={**many, "level": [50 + i / 2 for i in range(50)]}), 422)
+    assert "counted 11-fold for so many levels and quantiles" in told["errors"][0]["message"]
+
+
 @pytest.mark.parametrize("field", ["horizon", "level", "quantiles"])
 def test_a_parameter_that_is_no_number_is_refused(client: httpx.Client, field: str) -> None:
     given = "NaN" if field == "horizon" else "[NaN]"

@@ -204,3 +204,26 @@ def test_a_version_whose_run_is_gone_for_good_is_still_told_of(tmp_path: Path, s
     (version,) = client.get("/v1/models/gone").json()["versions"]
     assert (version["version"], version["metrics"]) == (1, {})
     assert describe(registry, registry.get_model_version("gone", "1"))["metrics"] == {}
+
+
+def test_other_pages_may_not_roll_back(client: httpx.Client) -> None:
+    for origin in ("https://other.example", "null"):
+        response = client.post("/v1/models/toy/rollback", headers={"Origin": origin})
+        assert response.status_code == 403
+        assert "FORECASTER_CORS_ORIGINS" in response.json()["detail"]
+    own = f"http://{client.base_url.netloc.decode()}"
+    assert client.post("/v1/models/toy/rollback", headers={"Origin": own}).status_code != 403
+    assert client.post("/v1/models/toy/rollback").status_code != 403
+
+
+@pytest.mark.parametrize("path", ["/v1/forecast", "/v1/datasets/half"])
+def test_a_client_that_leaves_in_the_middle_is_no_bug(client: httpx.Client, path: str) -> None:
+    address = client.base_url.host, client.base_url.port or 0
+    method = "PUT" if "datasets" in path else "POST"
+    line = f'forecaster_http_requests_total{{method="{method}",route="{path.replace("half", "{name}")}",status="400"}}'
+    with socket.create_connection(address) as leaving:
+        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: 1000\r\n\r\nunique_id"
+        leaving.sendall(head.encode())
+        time.sleep(0.3)
+    wait_until(lambda: metric(client, line) == 1)
+    assert 'status="500"' not in client.get("/metrics").text

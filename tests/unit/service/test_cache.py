@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from pathlib import Path
 
 import pytest
@@ -107,12 +105,3 @@ def test_every_name_gets_a_folder_of_its_own_inside(cache: ModelCache, tmp_path:
     cache.note(Serving(version))
     assert {path.name for path in tmp_path.iterdir()} == {"models"}
     assert [serving.current.name for serving in cache.all_noted()] == [name]
-
-
-def test_leftovers_of_killed_downloads_are_removed_in_time(cache: ModelCache, tmp_path: Path) -> None:
-    incoming = tmp_path / "models" / ".incoming"
-    (incoming / "old").mkdir(parents=True)
-    (incoming / "fresh").mkdir()
-    os.utime(incoming / "old", (time.time() - 7200,) * 2)
-    cache.tidy()
-    assert [path.name for path in incoming.iterdir()] == ["fresh"]

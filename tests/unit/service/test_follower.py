@@ -7,10 +7,11 @@ from pathlib import Path
 
 from forecaster.errors import Unavailable
 from forecaster.store.registry import CHAMPION
-from service.cache import ModelCache
+from service.cache import ModelCache, Serving
 from service.engines import ServedModels
 from service.follower import Follower, Refusal, RegistryView
 from service.registry import RegisteredModel, Registry, Version
+from tests.waiting import wait_until
 
 
 class Away(Registry):
@@ -34,3 +35,17 @@ def test_a_champion_that_is_away_for_days_is_tried_each_minute(tmp_path: Path) -
     assert after.attempts == 5001
     assert after.retry_at is not None
     assert 50 < after.retry_at - time.monotonic() <= 60
+
+
+class Torn(ModelCache):
+    """Local copies on a disk that fails."""
+
+    def all_noted(self) -> list[Serving]:
+        raise OSError("input/output error")
+
+
+def test_local_copies_that_cannot_be_read_do_not_end_the_following(tmp_path: Path) -> None:
+    follower = Follower(Away("http://127.0.0.1:9"), Torn(tmp_path), ServedModels(), 0.01)
+    follower.start()
+    wait_until(lambda: "m" in follower.view.refusals)
+    follower.stop()

@@ -32,3 +32,9 @@ def test_there_are_threads_for_the_cores_but_not_many() -> None:
 def test_settings_that_cannot_work_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValidationError):
         ServiceSettings(**wrong, _env_file=None)  # type: ignore[arg-type]
+
+
+def test_commas_alone_are_no_wish_to_let_everyone_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORECASTER_API_KEYS", " , ")
+    with pytest.raises(ValidationError, match="holds no key"):
+        ServiceSettings(_env_file=None)

@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.protos import databricks_pb2
 
 from forecaster.artifact import load_artifact, save_artifact
 from forecaster.backtest import backtest_windows, evaluate
+from forecaster.errors import ArtifactError
 from forecaster.predictor import Predictor
 from tests.fixtures_models import make_panel, make_predictor
+from training import champion
 from training.champion import score_artifact
 
 
@@ -39,3 +44,19 @@ def test_models_of_other_levels_are_compared_at_the_same(tmp_path: Path) -> None
         scores.append(found["sql"])
         assert evaluate(predictor, windows).metrics["sql"] != pytest.approx(scores[0], rel=0.02)
     assert scores[0] == pytest.approx(scores[1], rel=0.02)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("code", "told"), [("RESOURCE_DOES_NOT_EXIST", ArtifactError), (None, MlflowException)])
+def test_files_that_the_server_has_no_more_are_not_waited_for(
+    code: str | None, told: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error without a code is the server's own, and may pass."""
+
+    def fail(*_: object) -> Path:
+        number = databricks_pb2.ErrorCode.Value(code or "INTERNAL_ERROR")
+        raise MlflowException("Logged model with ID m-1 is not found.", number)
+
+    monkeypatch.setattr(champion, "download", fail)
+    with pytest.raises(told, match="Logged model"):
+        champion._fetched(ModelVersion("m", "1", 0), tmp_path)

@@ -45,3 +45,16 @@ def test_settings_are_logged_by_names_that_mlflow_takes(settings: StoreSettings)
     assert list(found)[:3] == ["model.scales.load _MW_", "model.scales.load _MW_ 2", "model.scales.T _C _"]
     with tracked_run(weather_request({}), settings) as run:
         run.params({"model": {"scales": scales}})
+
+
+def test_a_further_attempt_with_other_settings_goes_on_in_the_same_run(
+    settings: StoreSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = weather_request({}, "again", job_id="f" * 32)
+    with tracked_run(request, settings) as run:
+        run.params({"fit": {"steps": 10}})
+    with tracked_run(request, settings) as again:
+        again.params({"fit": {"steps": 20, "batch": 5}})
+        assert again.run_id == run.run_id
+    assert run.client.get_run(run.run_id).data.params == {"fit.steps": "10", "fit.batch": "5"}
+    assert "other settings (fit.steps)" in caplog.text
