@@ -20,6 +20,7 @@ from forecaster.predictor import ModelInfo, Predictor
 from forecaster.windows import gather_target
 
 _SHORTEST_HISTORY = 2
+_RECENT = 32  # steps of which one at least is observed
 SCORED_LEVELS = (80.0, 95.0)
 
 
@@ -59,12 +60,20 @@ def held_out_steps(windows: int, step: int, horizon: int) -> int:
 
 
 def backtest_windows(
-    panel: Panel, *, horizon: int, windows: int, step: int, season: int, most: int | None = None, seed: int = 0
+    panel: Panel,
+    *,
+    horizon: int,
+    windows: int,
+    step: int,
+    season: int,
+    context: int = _RECENT,
+    most: int | None = None,
+    seed: int = 0,
 ) -> BacktestWindows:
     """The windows of `windows` origins, `step` apart, the last one `horizon` steps before the end.
 
-    Series too short, constant or without an observed truth are left out; of more than `most` windows, as many are
-    drawn at random.
+    Series too short, constant or without an observed truth are left out, and so are windows of which nothing recent is
+    observed, or nothing that a model of such a `context` sees; of more than `most`, as many are drawn at random.
     Raises InputError when none is left.
     """
     scale = metrics.seasonal_errors(panel, season, held_out_steps(windows, step, horizon))
@@ -81,7 +90,8 @@ def backtest_windows(
     target = gather_target(values, torch.as_tensor(ends[series]), torch.as_tensor(origin), horizon)
     truth = np.where(target.observed.numpy(), target.values.numpy(), np.nan).astype(np.float32)
     found = BacktestWindows(panel, series, begin, origin, truth, scale[series])
-    seen = np.add.reduce(~np.isnan(_last(panel.values, begin, origin)), axis=1) > 0 if len(rows) else np.zeros(0, bool)
+    recent = _last(panel.values, begin, origin, min(_RECENT, context))
+    seen = np.add.reduce(~np.isnan(recent), axis=1) > 0 if len(rows) else np.zeros(0, bool)
     found = found.take(np.flatnonzero(seen & ~np.isnan(truth).all(1)))
     if not len(found.series):
         needed = held_out_steps(windows, step, horizon) + _SHORTEST_HISTORY
@@ -95,7 +105,7 @@ def backtest_windows(
     return found
 
 
-def _last(values: FloatArray, begin: IntArray, origin: IntArray, steps: int = 32) -> FloatArray:
+def _last(values: FloatArray, begin: IntArray, origin: IntArray, steps: int) -> FloatArray:
     """[N, steps] the values just before each origin, NaN before the series begins."""
     place = origin[:, None] - np.arange(steps, 0, -1)
     return np.where(place >= begin[:, None], values[np.maximum(place, 0)], np.nan)

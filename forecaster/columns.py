@@ -6,6 +6,7 @@ What cannot be read is named with its series, and nothing is guessed: no mixed z
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,8 @@ def parse_timestamps(
 
     Where steps follow the calendar, a day is the one that is written, whatever the offset beside it.
     """
-    shaped = pc.match_substring_regex(column, r"^\s*\d{4}(-|\d{2,4}|\s*$)").to_numpy(zero_copy_only=False)
+    column = pc.utf8_trim_whitespace(column)
+    shaped = pc.match_substring_regex(column, r"^\d{4}(-|\d{2,4}|$)").to_numpy(zero_copy_only=False)
     if not shaped.all():
         row = int(np.flatnonzero(~shaped)[0])
         raise _bad_timestamp(f"{column[row].as_py()!r} is not a timestamp", name(row), field)
@@ -213,6 +215,10 @@ def _within_calendar(stamps: npt.NDArray[Any], name: NameOf, field: str) -> npt.
 
 def _other_spellings(column: pa.Array, zone: str | None, name: NameOf, field: str) -> pa.Array:
     """Bare years, weeks and the like; names what is no timestamp."""
+    for begin, rest in (("", "-01-01"), (r"-\d\d", "-01")):  # years and months, of any century
+        column = pc.replace_substring_regex(column, rf"^(\d{{4}}{begin})$", rf"\1{rest}")
+    with suppress(pa.ArrowInvalid):
+        return column.cast(pa.timestamp("us", zone))
     text = column.to_pandas()
     stamps = pd.to_datetime(text, errors="coerce", format="ISO8601", utc=zone is not None)
     if stamps.isna().any():

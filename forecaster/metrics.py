@@ -45,14 +45,19 @@ def _mean_change(values: FloatArray, begin: IntArray, end: IntArray, lag: int) -
         part = values[low:high].astype(np.float64)  # in which no difference overflows
         change = np.abs(part[lag:] - part[:-lag])
         known = ~np.isnan(change)
-        sums = np.concatenate([[0], np.cumsum(np.where(known, change, 0))])
-        counts = np.concatenate([[0], np.cumsum(known)])
-        first = np.minimum(begin[chunk] - low, len(sums) - 1)
-        last = np.clip(end[chunk] - low - lag, first, len(sums) - 1)
-        total[chunk], count[chunk] = sums[last] - sums[first], counts[last] - counts[first]
+        first = np.minimum(begin[chunk] - low, len(change))
+        last = np.clip(end[chunk] - low - lag, first, len(change))
+        total[chunk] = _sums_between(np.where(known, change, 0.0), first, last)
+        count[chunk] = _sums_between(known.astype(np.float64), first, last)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.minimum(total / count, np.finfo(np.float32).max)
         return np.where(count > 0, mean, np.nan).astype(np.float32)
+
+
+def _sums_between(x: Array, first: IntArray, last: IntArray) -> Array:
+    """[N] of x[first:last]; ranges in ascending order that do not overlap, none of which takes in another's numbers."""
+    bounds = np.column_stack([first, last]).ravel()
+    return np.where(last > first, np.add.reduceat(np.append(x, 0.0), bounds)[::2], 0.0)
 
 
 def smape(truth: Array, forecast: Array) -> Array:

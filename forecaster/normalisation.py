@@ -134,13 +134,21 @@ def unit_size(
 def _variation(values: Tensor, observed: Tensor, how: Scale) -> Tensor:
     if how == "change":
         both = observed[:, 1:] & observed[:, :-1]
-        return mean_observed((values[:, 1:] - values[:, :-1]).abs(), both)
+        change = mean_observed((values[:, 1:] - values[:, :-1]).abs(), both)
+        # Changes too small to have led from one observed value to the others: few neighbours are observed, or none.
+        deviation = _deviation(values, observed)
+        return torch.where(change * values.shape[1] < deviation, deviation, change)
     if how == "std":
-        centred = torch.where(observed, values - mean_observed(values, observed), 0.0)
-        largest = centred.abs().amax(1, keepdim=True).clamp_min(_SMALLEST)  # whose square may be beyond float32
-        return largest * mean_observed((centred / largest).square(), observed).sqrt()
+        return _deviation(values, observed)
     distance = (values - median_observed(values, observed)).abs()
     return _NORMAL_DEVIATION * median_observed(distance, observed)
+
+
+def _deviation(values: Tensor, observed: Tensor) -> Float[Tensor, "batch 1"]:
+    """Standard deviation of what is observed."""
+    centred = torch.where(observed, values - mean_observed(values, observed), 0.0)
+    largest = centred.abs().amax(1, keepdim=True).clamp_min(_SMALLEST)  # whose square may be beyond float32
+    return largest * mean_observed((centred / largest).square(), observed).sqrt()
 
 
 def mean_observed(x: Tensor, observed: Tensor) -> Float[Tensor, "batch 1"]:

@@ -222,6 +222,13 @@ class Predictor:
                 mend="give more recent values",
             )
 
+    def _below_floor(self, panel: Panel) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """[N] whether a series has been where the model never forecasts."""
+        floor = self.info.settings.floor
+        if floor is None:
+            return np.zeros(panel.n_series, bool)
+        return np.asarray(np.fmin.reduceat(panel.values, panel.offsets[:-1]) < floor)
+
     @staticmethod
     def _future(panel: Panel, steps: int) -> np.ndarray[Any, Any]:
         ds = panel.future(steps)
@@ -246,8 +253,12 @@ class Predictor:
         for index in np.flatnonzero((recent >= _FEW) & (stretch > _MUCH_WIDER)):
             wide = f"{stretch[index]:.1f} times as wide"
             warnings[index].append(f"only {recent[index]} observed values: intervals are {wide} as for a long history")
-        for index in np.flatnonzero((recent >= _FEW) & _constant(panel)):
-            warnings[index].append("the history is constant")
+        for index in np.flatnonzero((recent >= _FEW) & _constant(panel, self.info.context)):
+            warnings[index].append("the history is constant, as far back as the model looks")
+        for index in np.flatnonzero(self._below_floor(panel)):
+            warnings[index].append(
+                f"values below {self.info.settings.floor:g}, which this model never forecasts: it was trained on counts"
+            )
         for index in np.flatnonzero(_coarse(panel)):
             warnings[index].append(
                 "the values vary less than 32-bit numbers tell apart at this level, or are tiny: subtract or multiply "
@@ -285,6 +296,8 @@ def _coarse(panel: Panel) -> np.ndarray[Any, np.dtype[np.bool_]]:
     return np.asarray(((high - low < 1e-5 * size) & (size > 2**24)) | ((size < 1e-15) & (size > 0)))
 
 
-def _constant(panel: Panel) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    low = np.fmin.reduceat(panel.values, panel.offsets[:-1])
-    return np.asarray(low == np.fmax.reduceat(panel.values, panel.offsets[:-1]))
+def _constant(panel: Panel, steps: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """[N] whether the last `steps` steps have one value alone."""
+    end = panel.offsets[1:]
+    bounds = np.column_stack([np.maximum(panel.offsets[:-1], end - steps), end]).ravel()[:-1]
+    return np.asarray(np.fmin.reduceat(panel.values, bounds)[::2] == np.fmax.reduceat(panel.values, bounds)[::2])

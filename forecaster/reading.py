@@ -229,8 +229,8 @@ def _place(
     A series' targets are series themselves, one after the other.
     """
     lengths = layout.last - layout.first + 1
-    total = int(lengths.sum())
-    if total > _EMPTY_GRID_FACTOR * layout.rows + 10_000:
+    # As a float: a few timestamps from one end of the calendar to the other are more steps than an integer holds.
+    if lengths.sum(dtype=np.float64) > _EMPTY_GRID_FACTOR * layout.rows + 10_000:
         longest = int(np.argmax(lengths))
         raise InputError(
             f"at a frequency of {layout.freq} the series would have {int(lengths[longest])} steps, nearly all missing",
@@ -238,6 +238,7 @@ def _place(
             field="ds",
             mend="give the frequency that the timestamps really have",
         )
+    total = int(lengths.sum())
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     count = len(declared.values)
     steps = gathering(layout.rules.combine, count * total)
@@ -250,10 +251,13 @@ def _place(
         within = ordinal - layout.first[series]
         place = offsets[series] + within
         name, when = partial(_name_of_row, layout, series), ds.view(np.int64)
+        observed = np.zeros(len(ds), bool)
         try:
             for number, column in enumerate(declared.values):
                 own = count * offsets[series] + number * lengths[series] + within
-                steps.add(own, numbers(batch.column(column), name, column), when)
+                read = numbers(batch.column(column), name, column)
+                observed |= ~np.isnan(read)
+                steps.add(own, read, when)
         except RepeatedRow as error:
             raise InputError(
                 f"{ds[error.row]} occurs more than once",
@@ -264,7 +268,7 @@ def _place(
         if others is not None:
             others.add(batch, series, place, when, name)
         if told is not None:
-            np.add.at(told, place, 1)
+            np.add.at(told, place[observed], 1)
     known, notes = others.finish(offsets) if others is not None else (None, ())
     combined = () if told is None else tuple(_combined(told, offsets, layout))
     if count > 1:
@@ -274,16 +278,18 @@ def _place(
 
 
 def _combined(rows: npt.NDArray[np.int32], offsets: IntArray, layout: _Layout) -> Iterator[str]:
-    """What was done to the rows of steps. rows: [T] of each step"""
-    filled = int(np.count_nonzero(rows))
-    if layout.rows > filled:
+    """What was done to the rows of steps. rows: [T] of each step, those alone in which something is observed"""
+    filled, all_rows = int(np.count_nonzero(rows)), int(rows.sum())
+    if all_rows > filled:
         word = {"last": "last value"}.get(str(layout.rules.combine), layout.rules.combine)
-        yield f"{layout.rows} rows were combined into {filled} steps, each by its {word}"
-    usual = np.add.reduceat(rows, offsets[:-1]) / np.add.reduceat(rows > 0, offsets[:-1], dtype=np.int64)
-    short = np.flatnonzero(rows[offsets[1:] - 1] < _WHOLE_STEP * usual)
+        yield f"{all_rows} rows with values were combined into {filled} steps, each by its {word}"
+    steps = np.add.reduceat(rows > 0, offsets[:-1], dtype=np.int64)
+    usual = np.add.reduceat(rows, offsets[:-1]) / np.maximum(steps, 1)
+    last = np.maximum.reduceat(np.where(rows > 0, np.arange(len(rows)), 0), offsets[:-1])
+    short = np.flatnonzero(rows[last] < _WHOLE_STEP * usual)
     if layout.rules.resample and len(short):
         one = int(short[0])
-        example = f"series {layout.name(one)!r}: {rows[offsets[one + 1] - 1]}, usually {usual[one]:.0f}"
+        example = f"series {layout.name(one)!r}: {rows[last[one]]}, usually {usual[one]:.0f}"
         yield (
             f"the last step of {len(short)} series has far fewer rows than usual ({example}): "
             "if it was not over yet, leave its rows out"

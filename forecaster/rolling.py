@@ -65,6 +65,7 @@ def roll(
         windows=windows,
         step=step or steps,
         season=info.season,
+        context=info.settings.common_context,
         most=max(_FEWEST_WINDOWS, _MOST_NUMBERS // (steps * len(info.quantiles))),
     )
     other = held_out() if has_seen(info, found) else None

@@ -20,7 +20,7 @@ from forecaster.covariate_windows import PanelWindows
 from forecaster.network import YOUNG_RUNGS, ForecastNetwork
 from forecaster.paths import knot_of_step
 from forecaster.transforms import transform, transform_truth
-from forecaster.windows import truncate_context
+from forecaster.windows import Context
 
 _LEAST, _MOST = 1.0, 4.0  # a calm stretch at the end of the data is no reason to promise less uncertainty
 _PRIOR_TAIL = 20.0  # misses of one step's own that weigh as much as the pooled factor
@@ -138,7 +138,7 @@ def _ratios(network: ForecastNetwork, windows: BacktestWindows) -> np.ndarray:
 def young_stretches(network: ForecastNetwork, windows: BacktestWindows) -> tuple[Tensor, Tensor]:
     """[R] numbers of observed values and [R] how much wider than calibrated a forecast from so few must be.
 
-    The windows are cut to so many last steps each, as if their series were that young; the calibrated `network` is
+    The windows are cut to so many last values each, as if their series were that young; the calibrated `network` is
     asked, and stretched until its 80 % interval holds what it promises. From as many values as nearly all windows
     have by themselves, nothing is stretched.
     """
@@ -153,7 +153,7 @@ def young_stretches(network: ForecastNetwork, windows: BacktestWindows) -> tuple
 
 
 def _stretch(network: ForecastNetwork, windows: BacktestWindows, keep: int) -> float:
-    """Of windows of `keep` steps: the 80 % quantile of how far the truth lies out, in halves of the 80 % interval."""
+    """Of windows of `keep` values: the 80 % quantile of how far the truth lies out, in halves of the 80 % interval."""
     levels = np.array(network.settings.quantiles)
     low, high = (int(np.abs(levels - level).argmin()) for level in (0.1, 0.9))
     found = []
@@ -180,7 +180,8 @@ def _each_chunk(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Truths [B, H] (NaN = unobserved) and quantiles [B, H, Q], both as the network sees them.
 
-    keep: last steps of each window that are not forgotten; all if None; calibrated: by the network's own factors
+    keep: last observed values of each window that are not forgotten, all if None; calibrated: by the network's own
+    factors
     """
     how = network.settings.transform
     source = PanelWindows.of(windows.panel, network.settings, windows.horizon)
@@ -190,10 +191,16 @@ def _each_chunk(
             series, origin = torch.as_tensor(windows.series[rows]), torch.as_tensor(windows.origin[rows])
             context = source.gather(series, origin)
             if keep is not None:
-                context = truncate_context(context, torch.full_like(origin, keep))
+                context = _last_observed(context, keep)
             values, observed, covariates = context
             transformed, unit = transform(how, values, observed)
             quantiles = network.transformed_quantiles(transformed, observed, unit, covariates)
             if calibrated:
                 quantiles = network.calibrate(quantiles, covariates)
             yield transform_truth(how, torch.as_tensor(windows.truth[rows]), unit), quantiles
+
+
+def _last_observed(context: Context, keep: int) -> Context:
+    """A window that has forgotten all but its last `keep` observed values."""
+    observed = context.observed & (context.observed.flip(1).cumsum(1).flip(1) <= keep)
+    return context._replace(values=torch.where(observed, context.values, 0.0), observed=observed)

@@ -77,6 +77,7 @@ def training_backtest(panel: Panel, settings: TrainingSettings, longest: int = _
         windows=plan.windows,
         step=plan.step,
         season=settings.model.season,
+        context=settings.model.common_context,
         most=longest,
         seed=settings.fit.seed,
     )

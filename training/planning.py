@@ -148,7 +148,9 @@ def plan_training(
         rate = plan.fit.learning_rate * _WARM_RATE
         fit = {"learning_rate": rate, "shorter": (), "loss": _loss_of(model) or plan.fit.loss}
         calmer = plan.fit.model_copy(update=fit)
-        plan = plan.model_copy(update={"model": model, "fit": calmer})
+        # Of counts, which these values need not be any more.
+        floor = model.floor if profile.counts else None
+        plan = plan.model_copy(update={"model": model.model_copy(update={"floor": floor}), "fit": calmer})
     read_by: dict[str, Any] = {"rows": request.rows}
     if model is None and panel.covariates is not None:
         read_by["covariates"] = panel.covariates.settings

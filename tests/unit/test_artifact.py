@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from forecaster.artifact import load_artifact, load_held_out, save_artifact
 from forecaster.errors import ArtifactError
 from forecaster.schema import VERSION
-from tests.fixtures_models import make_panel, make_predictor
+from tests.fixtures_models import make_panel, make_predictor, save_model
 
 
 @pytest.fixture
@@ -105,6 +105,23 @@ def test_a_damaged_model_is_refused(saved: Path, damage: object, told: str) -> N
     damage(saved)  # type: ignore[operator]
     with pytest.raises(ArtifactError, match=told):
         load_artifact(saved)
+
+
+COUNTS = {"head": "negative_binomial", "location": "zero", "scale": "size"}
+
+
+@pytest.mark.parametrize(("miss", "read"), [(1.0, True), (30.0, False)])
+def test_one_count_more_on_another_processor_is_no_damage(miss: float, read: bool, tmp_path: Path) -> None:
+    save_model(tmp_path / "model", make_predictor(trained=False, network=COUNTS, floor=0.0))
+    path = tmp_path / "model" / "golden.json"
+    golden = json.loads(path.read_text())
+    golden["quantiles"][0][0][7] += miss
+    path.write_text(json.dumps(golden))
+    if read:
+        load_artifact(tmp_path / "model")
+    else:
+        with pytest.raises(ArtifactError, match="golden"):
+            load_artifact(tmp_path / "model")
 
 
 def test_it_loads_with_neither_lightning_nor_mlflow(saved: Path) -> None:

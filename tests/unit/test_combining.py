@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from forecaster.errors import InputError
 from forecaster.pyfunc import PyFuncForecaster
 from forecaster.reading import read_panel
-from forecaster.settings import RowSettings
+from forecaster.settings import CovariateSettings, RowSettings
 from tests.fixtures_models import make_predictor
 from training.planning import prepare
 from training.request import Silent, TrainRequest
@@ -67,7 +67,8 @@ def test_rows_within_a_step_are_combined_as_by_pandas(freq: str, how: str, tmp_p
     wanted = {(name, stamp.to_datetime64()): value for (name, stamp), value in expected.items()}
     assert found.keys() == wanted.keys()
     assert [found[key] for key in wanted] == pytest.approx(list(wanted.values()), rel=1e-5)
-    assert panel.notes[0].startswith("3000 rows were combined into ")
+    told = f"{frame['y'].notna().sum()} rows with values were combined into {len(expected)} steps, each by its "
+    assert panel.notes[0].startswith(told)
 
 
 @pytest.mark.parametrize(("how", "value"), [("sum", 7.0), ("mean", 3.5), ("last", 4.0)])
@@ -77,7 +78,7 @@ def test_rows_of_one_timestamp_are_combined_when_asked_for(how: str, value: floa
     panel = read_panel(tmp_path / "t.parquet", "D", RowSettings.model_validate({"duplicates": how}))
     assert panel.values.tolist() == [1.0, value, 9.0]
     words = {"last": "last value"}.get(how, how)
-    assert panel.notes == (f"5 rows were combined into 3 steps, each by its {words}",)
+    assert panel.notes == (f"4 rows with values were combined into 3 steps, each by its {words}",)
 
 
 def test_without_a_rule_the_mend_names_it() -> None:
@@ -153,3 +154,16 @@ def test_a_frequency_that_is_not_given_is_read_off_the_data_and_told() -> None:
     assert told[0] == "freq: D, as the timestamps follow each other"
     with pytest.raises(InputError, match="say what one step is"):
         prepare(TrainRequest(data=events(), name="x", horizon=7), Silent())
+
+
+def test_steps_that_only_covariates_know_are_not_half_over() -> None:
+    """Rows of the horizon, one for each step, are there for what is known of it."""
+    hours = pd.date_range("2024-01-01", periods=240, freq="h")
+    known = pd.DataFrame({"unique_id": "a", "ds": hours, "y": 1.0, "price": 2.0})
+    future = pd.DataFrame({"unique_id": "a", "ds": pd.date_range("2024-01-11", periods=5), "y": np.nan, "price": 2.0})
+    rows, declared = RowSettings(resample="sum"), CovariateSettings(future=("price",))
+    panel = read_panel(pd.concat([known, future]), "D", rows, declared)
+    assert panel.notes == ("240 rows with values were combined into 10 steps, each by its sum",)
+    short = read_panel(pd.concat([known[:-20], future]), "D", rows, declared)
+    assert "the last step of 1 series has far fewer rows than usual" in short.notes[1]
+    assert "4, usually 22" in short.notes[1]

@@ -60,3 +60,11 @@ def test_measures_agree_with_the_competitions_own_script(official: ModuleType) -
     np.testing.assert_allclose(metrics.mase(y, f, scale), official.mase(y, f, scale))
     np.testing.assert_allclose(metrics.msis(y, f - w, f + w, scale), official.msis(y, f - w, f + w, scale))
     assert metrics.owa(1, 2, 2, 2) == official.owa(1, 2, 2, 2)
+
+
+def test_a_small_series_keeps_its_scale_beside_huge_ones() -> None:
+    generator = np.random.default_rng(5)
+    huge = [1e13 + 1e12 * generator.normal(size=300).cumsum() for _ in range(20)]
+    rate = 2 + 0.01 * generator.normal(size=300).cumsum()
+    panel = panel_from_histories([str(i) for i in range(21)], [1] * 21, [*huge, rate], "D")
+    assert metrics.seasonal_errors(panel, 1)[-1] == pytest.approx(np.abs(np.diff(rate)).mean(), rel=1e-3)

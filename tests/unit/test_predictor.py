@@ -168,3 +168,19 @@ def test_the_mean_of_a_rare_count_is_not_lost_between_its_quantiles() -> None:
     of_quantiles = mean_of_quantiles(rare.quantiles_at(panel, np.arange(1), panel.offsets[1:], 30), rare.info.quantiles)
     assert (of_quantiles[:, :24] < 0.95 * expected).any()
     np.testing.assert_array_equal(found[:, 24:], of_quantiles[:, 24:])
+
+
+def test_a_history_that_is_constant_as_far_as_the_model_looks_is_told_of() -> None:
+    """It has varied before: its intervals are narrow all the same."""
+    histories = [[*range(200), *[5.0] * 96], [*range(200), *[5.0] * 95]]
+    panel = panel_from_histories(["calm", "not yet"], [1, 1], histories, "h")
+    calm, not_yet = make_predictor().predict(panel).warnings
+    assert "the history is constant, as far back as the model looks" in calm
+    assert not_yet == []
+
+
+def test_values_below_a_models_floor_are_told_of() -> None:
+    panel = panel_from_histories(["returns", "sales"], [1, 1], [[3.0, -5.0, 4.0] * 40, [3.0, 0.0, 4.0] * 40], "h")
+    returns, sales = make_predictor(floor=0.0).predict(panel).warnings
+    assert returns == ["values below 0, which this model never forecasts: it was trained on counts"]
+    assert sales == []

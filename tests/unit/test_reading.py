@@ -266,3 +266,27 @@ def test_bad_histories_are_named(starts: list[Any], values: list[Any], told: str
 def test_an_id_may_occur_once_only() -> None:
     with pytest.raises(InputError, match="occurs twice"):
         panel_from_histories(["a", "a"], [1, 1], [[1.0], [1.0]], "D")
+
+
+def test_blanks_around_a_date_change_nothing() -> None:
+    days = ["2024-01-30", "2024-01-31", "2024-02-01"]
+    for spelt in ([f" {day}" for day in days], [f"{day} " for day in days], [f"\t{day}T00:00:00" for day in days]):
+        panel = read_panel(pd.DataFrame({"unique_id": "a", "ds": spelt, "y": [1.0, 2.0, 3.0]}), "D")
+        assert [str(stamp)[:10] for stamp in panel.timestamps(0)] == days
+    months = pd.DataFrame({"unique_id": "a", "ds": [" 2024-02", " 2024-03"], "y": [1.0, 2.0]})
+    assert [str(stamp)[:10] for stamp in read_panel(months, "MS").timestamps(0)] == ["2024-02-01", "2024-03-01"]
+
+
+def test_years_and_months_of_any_century_are_read() -> None:
+    years = pd.DataFrame({"unique_id": "a", "ds": ["1610", "1611", "1612"], "y": [1.0, 2.0, 3.0]})
+    assert str(read_panel(years, "YS").timestamps(0)[0])[:10] == "1610-01-01"
+    months = pd.DataFrame({"unique_id": "a", "ds": ["1610-03", "1610-04"], "y": [1.0, 2.0]})
+    assert str(read_panel(months, "MS").timestamps(0)[1])[:10] == "1610-04-01"
+
+
+def test_steps_from_one_end_of_the_numbers_to_the_other_are_refused() -> None:
+    far = 2**53 - 1
+    ids = np.repeat([f"s{i}" for i in range(1024)], 2)
+    frame = pd.DataFrame({"unique_id": ids, "ds": np.tile([-far - 1, far], 1024), "y": 1.0})
+    with pytest.raises(InputError, match="nearly all missing"):
+        read_panel(frame, "D")

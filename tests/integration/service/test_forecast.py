@@ -135,7 +135,7 @@ def test_a_model_combines_the_rows_of_a_step_in_every_form_of_request(serve: Ser
     (hours,) = ask(client, [{"id": "a", "start": "2024-01-01", "values": history()}])["forecasts"]
     np.testing.assert_allclose(fine["median"], hours["median"], rtol=1e-4)
     assert fine["timestamps"] == hours["timestamps"]
-    assert fine["warnings"] == ["480 rows were combined into 120 steps, each by its mean"]
+    assert fine["warnings"] == ["480 rows with values were combined into 120 steps, each by its mean"]
     table = pd.DataFrame({"unique_id": "a", "ds": quarters, "y": values})
     answer = client.post("/v1/forecast", content=written(table, "text/csv"), headers={"Content-Type": "text/csv"})
     np.testing.assert_allclose(pd.read_csv(io.StringIO(answer.text))["median"], hours["median"], rtol=1e-4)

@@ -7,9 +7,9 @@ from forecaster.panel import Panel, side_by_side
 from forecaster.predictor import Predictor
 from forecaster.reading import panel_from_histories
 from forecaster.settings import CovariateSettings
-from forecaster.windows import gather_context, truncate_context
+from forecaster.windows import Context, gather_context, truncate_context
 from tests.fixtures_models import make_panel, make_predictor
-from training.calibration import calibration_factors, young_stretches
+from training.calibration import _last_observed, calibration_factors, young_stretches
 
 PLAN = {"horizon": 24, "windows": 1, "step": 1, "season": 24}
 
@@ -134,3 +134,22 @@ def test_a_truth_beyond_all_measure_leaves_the_factors_numbers() -> None:
     for part in (windows, windows.take(np.arange(20))):
         assert calibration_factors(predictor.network, part).isfinite().all()
         assert young_stretches(predictor.network, part)[1].isfinite().all()
+
+
+def test_a_young_series_is_one_of_few_values_whatever_its_gaps() -> None:
+    observed = torch.tensor([[True, False, True, True, False, False], [False, True, False, False, False, False]])
+    context = Context(torch.arange(12.0).reshape(2, 6), observed)
+    kept = _last_observed(context, 2)
+    assert kept.observed.tolist() == [[False, False, True, True, False, False], observed[1].tolist()]
+    assert kept.values[0].tolist() == [0, 0, 2, 3, 0, 0]
+
+
+def test_gaps_at_the_origins_make_no_stretch_beyond_measure() -> None:
+    histories = noisy_panel(1).values.reshape(400, 200).copy()
+    histories[:200, -28:-24] = np.nan
+    panel = panel_from_histories([str(i) for i in range(400)], [1] * 400, list(histories), "h")
+    predictor = make_predictor(trained=False)
+    windows = backtest_windows(panel, **PLAN)
+    predictor.network.calibration.copy_(calibration_factors(predictor.network, windows))
+    _, stretch = young_stretches(predictor.network, windows)
+    assert stretch.max() < 20

@@ -90,7 +90,7 @@ def test_series_that_are_short_or_end_early_are_named() -> None:
 
 def test_what_was_done_to_rows_is_among_them() -> None:
     found = told(frame(), freq="D", horizon=7, rows=RowSettings(resample="sum"))
-    assert found["rows"][0].found == "2000 rows were combined into 85 steps, each by its sum"
+    assert found["rows"][0].found == "2000 rows with values were combined into 85 steps, each by its sum"
 
 
 @pytest.mark.parametrize("freq", ["h", "MS", "YS"])
