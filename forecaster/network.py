@@ -30,7 +30,9 @@ from forecaster.transforms import relative, transform, transform_truth, untransf
 _POSITION_WIDTH = 16
 _MOST_KNOTS = 256  # of a long horizon; the correlation between them grows with their square
 YOUNG_RUNGS = 12
-_FARTHEST = 50.0  # normalised values lie far inside; keeps one absurd value from overflowing
+# How far normalised values may lie. Where a season rules, all of its curve is to be seen, however smooth: in units of
+# its mean change, an hour of minutes is 60 long. Where none does, what is so far from the last value is long gone.
+_FARTHEST, _FARTHEST_IN_A_SEASON = 50.0, 1000.0
 _VARIABILITY, _USUAL_VARIABILITY = (1e-4, 10.0), -3.0  # scale relative to size: its bounds, and the logarithm of 5 %
 
 
@@ -125,7 +127,8 @@ class SegmentNetwork(nn.Module):
         values = tame(values, observed)
         location = locate(values, observed, s.location)
         scale = spread(values, observed, s.scale, self.typical_scale, relative, s.season)
-        z = torch.where(observed, (values - location) / scale, 0.0).clamp(-_FARTHEST, _FARTHEST)
+        farthest = _FARTHEST if s.season == 1 else _FARTHEST_IN_A_SEASON
+        z = torch.where(observed, (values - location) / scale, 0.0).clamp(-farthest, farthest)
         if steps is not None:
             z = torch.where(observed, z - steps.effect[:, : s.context], 0.0)
         z = bridge(z, observed, s.season)

@@ -132,6 +132,16 @@ def test_the_untrained_network_is_seasonal_naive() -> None:
     torch.testing.assert_close(median, day, rtol=0, atol=2.5)
 
 
+def test_a_smooth_season_is_seen_as_a_whole() -> None:
+    """By the five minutes a day's wave rises by more than a hundred of its mean changes."""
+    seasonal = {"horizon": 288, "context": 576, "segment": 48, "season": 288, "lags": (288,), "highway": 288}
+    net = make_predictor(trained=False, freq="5min", season=288, network={**seasonal, "scale": "change"}).network
+    day = 20 + 10 * torch.sin(torch.arange(288) * 2 * torch.pi / 288)
+    values = day.repeat(2)[None]
+    median = net(values, torch.ones_like(values, dtype=torch.bool))[0, :, net.median]
+    torch.testing.assert_close(median, day, rtol=0, atol=0.5)
+
+
 def test_a_window_with_a_zero_is_not_logged_and_stays_finite() -> None:
     net = network(transform="log")
     context = windows()
