@@ -84,7 +84,7 @@ class Frequency:
             return self._business_grid(micros, days)
         months = days.astype("datetime64[M]")
         ordinal, offset_in_step = np.divmod(months.astype(np.int64), self.step)
-        day = (days - months.astype("datetime64[D]")).astype(np.int64) + 1
+        day = day_of_month(days)
         last_day = (months + 1).astype("datetime64[D]") - 1
         day = np.where(days == last_day, _MONTH_END, day)
         return ordinal, offset_in_step * 32 + day
@@ -129,6 +129,10 @@ class Frequency:
         """Where a phase of `to_grid` is that of no step: weekends, where steps are business days."""
         return (phase >= _DAY_US) & (self.kind == "business")
 
+    def is_month_end(self, phase: IntArray) -> npt.NDArray[np.bool_]:
+        """Where a phase of `to_grid` is the last day of a month, as the 28th to 30th of a short month are too."""
+        return (phase % 32 == _MONTH_END) & (self.kind == "month")
+
     def same_step(self, other: Frequency) -> bool:
         """Whether a step is as long, whatever its name and phase."""
         return (self.kind, self.step) == (other.kind, other.step)
@@ -146,6 +150,12 @@ class Frequency:
         phase = (micros - days.astype("datetime64[us]")).astype(np.int64)
         # A weekend lies off the grid: a phase that no business day can have makes the reader say so.
         return ordinal, np.where(np.is_busday(days), phase, _DAY_US + phase)
+
+
+def day_of_month(ds: npt.NDArray[Any]) -> IntArray:
+    """From 1 on."""
+    days = ds.astype("datetime64[D]")
+    return (days - days.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64) + 1
 
 
 def _from_offset(name: str, code: str, offset: Any, season: int | None) -> Frequency:

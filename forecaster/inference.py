@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from forecaster.columns import decode, wall_clock
 from forecaster.errors import InputError
-from forecaster.frequency import Frequency, IntArray
+from forecaster.frequency import Frequency, IntArray, day_of_month
 from forecaster.settings import RowSettings
 from forecaster.sources import Source, open_source
 
@@ -82,8 +82,10 @@ def _by_months(series: IntArray, ds: npt.NDArray[Any], follows: npt.NDArray[np.b
     months, day = _CALENDAR.to_grid(ds)
     apart = np.diff(months)[follows]
     first = np.flatnonzero(np.append(True, series[1:] != series[:-1]))
-    own_day = np.repeat(day[first], np.diff(np.append(first, len(series))))
-    if (day != own_day).any() or not (apart > 0).all():
+    # The 28th to 30th are the last day of short months: the longest day of a series is the one that is meant.
+    written = day_of_month(ds)
+    own_day = np.repeat(np.maximum.reduceat(written, first), np.diff(np.append(first, len(series))))
+    if not ((written == own_day) | (day == 0)).all() or not (apart > 0).all():
         return None
     step = int(np.gcd.reduce(apart))
     ends = "E" if (day == 0).all() else "S"

@@ -20,7 +20,7 @@ from forecaster.columns import LARGEST_STEP, decode, numbers, parse_timestamps, 
 from forecaster.combining import RepeatedRow, gathering
 from forecaster.covariate_reading import CovariateReader
 from forecaster.errors import InputError
-from forecaster.frequency import Frequency, IntArray
+from forecaster.frequency import Frequency, IntArray, day_of_month
 from forecaster.mapped import flat_array, groups
 from forecaster.panel import Covariates, FloatArray, Panel
 from forecaster.settings import COLUMNS, CovariateSettings, RowSettings
@@ -157,6 +157,7 @@ class _Layout:
         self.first: IntArray = np.zeros(0, np.int64)
         self.last: IntArray = np.zeros(0, np.int64)
         self.phase: IntArray = np.zeros(0, np.int64)
+        self.longest: IntArray = np.zeros(0, np.int64)  # of the months on whose last day a series has rows, in days
         self.rows = 0
         self.integer = False
         self.zone: str | None = None
@@ -174,10 +175,13 @@ class _Layout:
         self.first = np.concatenate([self.first, np.full(grow, np.iinfo(np.int64).max)])
         self.last = np.concatenate([self.last, np.full(grow, np.iinfo(np.int64).min)])
         self.phase = np.concatenate([self.phase, np.full(grow, -1)])
+        self.longest = np.concatenate([self.longest, np.zeros(grow, np.int64)])
         np.minimum.at(self.first, series, ordinal)
         np.maximum.at(self.last, series, ordinal)
         fresh = self.phase[series] < 0
         self.phase[series[fresh]] = phase[fresh]
+        if self.freq.kind == "month" and not self.integer:
+            self._settle_day(series, phase, wall_clock(ds, zone, self.freq))
         self._check_phase(series, phase, ds)
         self.rows += len(series)
 
@@ -209,8 +213,18 @@ class _Layout:
         self.integer = integer
         self.zone = "UTC" if zone and not self.freq.keeps_wall_clock() else None
 
+    def _settle_day(self, series: IntArray, phase: IntArray, local: npt.NDArray[Any]) -> None:
+        """The 30th of each month is February's last day: the other months tell which day is meant."""
+        ends, own = self.freq.is_month_end(phase), self.phase[series]
+        told = ~ends & self.freq.is_month_end(own) & (phase // 32 == own // 32)
+        self.phase[series[told]] = phase[told]
+        np.maximum.at(self.longest, series[ends], day_of_month(local[ends]))
+
     def _check_phase(self, series: IntArray, phase: IntArray, ds: npt.NDArray[Any]) -> None:
-        off = (phase != self.phase[series]) | self.freq.off_grid(phase)
+        own, longest = self.phase[series], self.longest[series]
+        short = self.freq.is_month_end(phase) & (phase // 32 == own // 32) & (longest <= own % 32)
+        late = ~self.freq.is_month_end(own) & (longest > own % 32)  # the last day of a month that has this day too
+        off = ((phase != own) & ~short) | late | self.freq.off_grid(phase)
         if off.any():
             row = int(np.flatnonzero(off)[0])
             raise InputError(

@@ -290,3 +290,46 @@ def test_steps_from_one_end_of_the_numbers_to_the_other_are_refused() -> None:
     frame = pd.DataFrame({"unique_id": ids, "ds": np.tile([-far - 1, far], 1024), "y": 1.0})
     with pytest.raises(InputError, match="nearly all missing"):
         read_panel(frame, "D")
+
+
+def by_month(days: list[str], name: str = "a") -> pd.DataFrame:
+    return pd.DataFrame({"unique_id": name, "ds": pd.to_datetime(days), "y": np.arange(len(days)) + 1.0})
+
+
+@pytest.mark.parametrize(
+    "days",
+    [
+        ["2023-01-28", "2023-02-28", "2023-03-28"],
+        ["2023-02-28", "2023-03-28", "2023-04-28"],
+        ["2023-01-29", "2023-02-28", "2023-03-29"],
+        ["2024-01-30", "2024-02-29", "2024-03-30", "2024-04-30"],
+        ["2024-04-30", "2024-05-30", "2024-06-30"],
+    ],
+)
+def test_a_day_that_short_months_lack_is_their_last(days: list[str], tmp_path: Path) -> None:
+    frame = pd.concat([by_month(days), by_month(["2023-01-01", "2023-02-01"], "first")])
+    path = tmp_path / "months.parquet"
+    pq.write_table(pa.Table.from_pandas(frame), path, row_group_size=1)  # one row at a time, too
+    for source in (frame, path):
+        panel = read_panel(source, "MS")
+        assert [str(stamp)[:10] for stamp in panel.timestamps(0)] == days
+        assert infer_freq(source) == "MS"
+    following = pd.Timestamp(days[-1]) + pd.DateOffset(months=1)
+    assert str(panel.future(1)[0, 0])[:10] == str(following.replace(day=int(max(day[-2:] for day in days))))[:10]
+
+
+@pytest.mark.parametrize(
+    "days",
+    [
+        ["2023-01-31", "2023-02-28", "2023-03-28"],
+        ["2023-02-28", "2023-03-28", "2023-05-31"],
+        ["2023-01-30", "2023-02-27"],
+        ["2023-01-15", "2023-02-28"],
+    ],
+)
+def test_days_that_differ_by_month_are_refused(days: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "months.parquet"
+    pq.write_table(pa.Table.from_pandas(by_month(days)), path, row_group_size=1)
+    for source in (by_month(days), path):
+        with pytest.raises(InputError, match="does not lie on the MS grid"):
+            read_panel(source, "MS")
