@@ -191,9 +191,15 @@ def score_forecasts(
 
 
 def has_seen(info: ModelInfo, windows: BacktestWindows, held_out: int = 0) -> bool:
-    """Whether a model was trained on steps that these windows forecast; `held_out` of its last steps do not count."""
-    first = int((windows.panel.start[windows.series] + windows.origin - windows.begin).min())
-    return has_seen_after(info, first + held_out)
+    """Whether a model was trained on steps that these windows forecast; the `held_out` last ones of each series do not
+    count. What is not known of its data is taken for the worst."""
+    panel, last_seen = windows.panel, info.data.get("last_ordinal")
+    if last_seen is None:
+        return True
+    first = panel.start[windows.series] + windows.origin - windows.begin
+    # A series that had ended before others reached no farther then than now, unless this is an older cut of the data.
+    ended = panel.ends[windows.series] if panel.ends.max() >= last_seen else last_seen
+    return bool((first + held_out <= np.minimum(last_seen, ended)).any())
 
 
 def has_seen_after(info: ModelInfo, ordinal: int) -> bool:

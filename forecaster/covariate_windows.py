@@ -46,6 +46,7 @@ class CovariateWindows:
     ) -> CovariateWindows | None:
         """None for a model without covariates. horizon: the farthest step of the calendar. Raises InputError."""
         if not settings.size:
+            target_codes(panel, settings)  # raises where it is another column
             return None
         own = covariates_for(panel, settings)
         if settings.calendar and panel.integer:

@@ -62,10 +62,11 @@ def _check_targets(panel: Panel, settings: CovariateSettings) -> None:
 
 
 def target_codes(panel: Panel, settings: CovariateSettings) -> npt.NDArray[np.float32]:
-    """[N] which of the model's targets each series is, from 1 on. Raises InputError."""
+    """[N] which of the model's targets each series is, from 1 on; 0 where it is `y`. Raises InputError."""
     _check_targets(panel, settings)
-    assert panel.targets is not None
     codes = np.zeros(panel.n_series, np.float32)
+    if panel.targets is None:
+        return codes
     for code, target in enumerate(settings.targets, 1):
         codes[panel.targets == target] = code
     if not codes.all():

@@ -121,7 +121,7 @@ def reconcile(forecast: Forecast, sums: Sums, how: Reconciliation, model: ModelS
         rows = own[hierarchy.rows]
         _check_steps(forecast, rows)
         before = forecast.mean[rows].astype(np.float64)
-        positive = floor is not None or (multiplicative and bool((before >= 0).all()))
+        positive = (floor is not None and floor >= 0) or (multiplicative and bool((before >= 0).all()))
         after = _reconciled(before, hierarchy.sums, how, nonnegative=positive)
         with np.errstate(over="ignore"):
             mean = after.astype(np.float32)
@@ -162,20 +162,20 @@ def _moved(forecast: Forecast, rows: IntArray, mean: FloatArray, floor: float | 
     before = forecast.mean[rows]
     by_factor = (before > 0) & (mean >= 0) & multiplicative
 
-    def moved(values: FloatArray) -> FloatArray:
+    def moved(values: FloatArray, least: float | None = floor) -> FloatArray:
         changed: FloatArray = values.copy()
         own = values[rows]
         spread = (rows.size, *[1] * (values.ndim - 2), mean.shape[1])
         factor = np.where(by_factor, mean / np.where(by_factor, before, 1), 1).reshape(spread)
         step = np.where(by_factor, 0, mean - before).reshape(spread)
         changed[rows] = own * factor + step
-        if floor is not None:
-            changed = np.maximum(changed, np.float32(floor))
+        if least is not None:
+            changed = np.maximum(changed, np.float32(least))
         return changed
 
     return replace(
         forecast,
-        mean=moved(forecast.mean),
+        mean=moved(forecast.mean, None),  # as it adds up
         median=moved(forecast.median),
         quantiles={probability: moved(values) for probability, values in forecast.quantiles.items()},
         paths=moved(forecast.paths),

@@ -22,7 +22,7 @@ from forecaster.cells import State, build_cell
 from forecaster.decoders import build_decoder
 from forecaster.gaps import bridge
 from forecaster.heads import CountHead, Head, Parameters, build_head
-from forecaster.normalisation import locate, spread, tame, unit_size
+from forecaster.normalisation import farthest, locate, spread, tame, unit_size
 from forecaster.settings import CovariateSettings, ModelSettings, NetworkSettings
 from forecaster.step_encoder import StepEncoder, Steps
 from forecaster.transforms import relative, transform, transform_truth, untransform
@@ -30,9 +30,6 @@ from forecaster.transforms import relative, transform, transform_truth, untransf
 _POSITION_WIDTH = 16
 _MOST_KNOTS = 256  # of a long horizon; the correlation between them grows with their square
 YOUNG_RUNGS = 12
-# How far normalised values may lie. Where a season rules, all of its curve is to be seen, however smooth: in units of
-# its mean change, an hour of minutes is 60 long. Where none does, what is so far from the last value is long gone.
-_FARTHEST, _FARTHEST_IN_A_SEASON = 50.0, 1000.0
 _VARIABILITY, _USUAL_VARIABILITY = (1e-4, 10.0), -3.0  # scale relative to size: its bounds, and the logarithm of 5 %
 
 
@@ -109,6 +106,8 @@ class SegmentNetwork(nn.Module):
         """Quantiles in the units of the values."""
         normalised = self.head.quantiles(found)
         restored: Tensor = normalised * found.scale[:, :, None] + found.location[:, :, None]
+        if isinstance(self.head, CountHead):
+            return restored.round()  # (c / s) · s may lie just beside c, and a truth of c then outside
         return restored if found.logged is None else untransform("log", restored, found.logged)
 
     def log_likelihood(self, found: Parameters, truth: Tensor) -> Tensor:
@@ -127,8 +126,8 @@ class SegmentNetwork(nn.Module):
         values = tame(values, observed)
         location = locate(values, observed, s.location)
         scale = spread(values, observed, s.scale, self.typical_scale, relative, s.season)
-        farthest = _FARTHEST if s.season == 1 else _FARTHEST_IN_A_SEASON
-        z = torch.where(observed, (values - location) / scale, 0.0).clamp(-farthest, farthest)
+        bound = farthest(s.season)
+        z = torch.where(observed, (values - location) / scale, 0.0).clamp(-bound, bound)
         if steps is not None:
             z = torch.where(observed, z - steps.effect[:, : s.context], 0.0)
         z = bridge(z, observed, s.season)

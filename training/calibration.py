@@ -25,7 +25,7 @@ from forecaster.windows import Context
 _LEAST, _MOST = 1.0, 4.0  # a calm stretch at the end of the data is no reason to promise less uncertainty
 _PRIOR_TAIL = 20.0  # misses of one step's own that weigh as much as the pooled factor
 _USUALLY_OBSERVED = 0.05  # share of the windows that may have fewer values than are taken for usual
-_YOUNG_WINDOWS, _YOUNG_LEVEL, _MOST_YOUNG = 400, 0.8, 100.0
+_YOUNG_WINDOWS, _YOUNG_LIMITS, _MOST_YOUNG = 400, (0.1, 0.9), 100.0
 _FARTHEST = 1e6  # ratio that counts as such: next to an infinite one no quantile is a number
 _HIGHEST = 0.999  # correlation of neighbours
 _JITTER = 1e-4
@@ -153,9 +153,12 @@ def young_stretches(network: ForecastNetwork, windows: BacktestWindows) -> tuple
 
 
 def _stretch(network: ForecastNetwork, windows: BacktestWindows, keep: int) -> float:
-    """Of windows of `keep` values: the 80 % quantile of how far the truth lies out, in halves of the 80 % interval."""
+    """Of windows of `keep` values: how many times as wide the 80 % interval (or what comes next to it) should be.
+
+    That is its own quantile of how far the truth lies out, in halves of it.
+    """
     levels = np.array(network.settings.quantiles)
-    low, high = (int(np.abs(levels - level).argmin()) for level in (0.1, 0.9))
+    low, high = (int(np.abs(levels - level).argmin()) for level in _YOUNG_LIMITS)
     found = []
     for truth, grid in _each_chunk(network, windows, keep, calibrated=True):
         median = grid[:, :, network.median]
@@ -164,7 +167,8 @@ def _stretch(network: ForecastNetwork, windows: BacktestWindows, keep: int) -> f
         found.append(ratio.clamp(max=_FARTHEST).numpy().ravel())
     ratio = np.concatenate(found)
     ratio = ratio[~np.isnan(ratio)]
-    return float(np.clip(np.quantile(ratio, _YOUNG_LEVEL), 1.0, _MOST_YOUNG)) if len(ratio) else 1.0
+    held = levels[high] - levels[low]
+    return float(np.clip(np.quantile(ratio, held), 1.0, _MOST_YOUNG)) if len(ratio) else 1.0
 
 
 def _observed(network: ForecastNetwork, windows: BacktestWindows) -> np.ndarray:

@@ -39,6 +39,9 @@ def run_comparison(
 ) -> Comparison:
     """Fit and score each cell with each of `seeds` seeds. Raises InputError and TrainingError."""
     request, panel, plan = prepared.request, prepared.panel, prepared.plan
+    if plan.fit.shorter:
+        plan = plan.model_copy(update={"fit": plan.fit.model_copy(update={"shorter": ()})})
+        reporter.say(f"all cells are fitted for {plan.fit.steps:,} steps: shorter fits are for `train` to try")
     quiet_libraries()
     windows = training_backtest(panel, plan)  # fails here, before a fit, when the series are too short
     with (

@@ -25,6 +25,7 @@ from training.settings import Loss, TrainingSettings
 from training.summary import describe_data, describe_settings
 
 _LEARNT = ("scales", "categories")  # settings of covariates that nobody declares
+_DECLARED = ("targets", "static", "past", "future", "categorical", "country")
 _WARM_RATE = 0.25  # of the learning rate: a warm start refines, it does not begin anew
 
 
@@ -88,6 +89,11 @@ def _with_declared(request: TrainRequest) -> TrainRequest:
         first = error.errors()[0]
         field = prefix + ".".join(map(str, first["loc"]))
         raise InputError(first["msg"], field=field.rstrip("."), mend="see docs/settings.md") from error
+    for name in _DECLARED:
+        asked = getattr(request.covariates, name)
+        if asked and getattr(covariates, name) != asked:
+            problem = f"the request declares {name} as {asked}, its settings as {getattr(covariates, name) or 'none'}"
+            raise InputError(problem, field=prefix + name, mend="leave one of them out")
     rest = {name: value for name, value in request.changes.items() if not name.startswith(prefix)}
     return request.model_copy(update={"covariates": covariates, "changes": rest})
 
@@ -148,8 +154,8 @@ def plan_training(
         rate = plan.fit.learning_rate * _WARM_RATE
         fit = {"learning_rate": rate, "shorter": (), "loss": _loss_of(model) or plan.fit.loss}
         calmer = plan.fit.model_copy(update=fit)
-        # Of counts, which these values need not be any more.
-        floor = model.floor if profile.counts else None
+        below = model.floor is not None and profile.smallest < model.floor
+        floor = None if below else model.floor
         plan = plan.model_copy(update={"model": model.model_copy(update={"floor": floor}), "fit": calmer})
     read_by: dict[str, Any] = {"rows": request.rows}
     if model is None and panel.covariates is not None:
@@ -157,6 +163,8 @@ def plan_training(
     weights = dict.fromkeys(request.covariates.targets, 1.0)
     fit = plan.fit.model_copy(update={"target_weights": weights})
     plan = plan.model_copy(update={"model": plan.model.model_copy(update=read_by), "fit": fit})
+    if request.changes.get("preset", request.preset) != request.preset and "model.members" not in request.changes:
+        raise InputError("it is more than a setting: all others follow from it", field="preset", mend="use --preset")
     asked = {"fit.shorter": ()} if "fit.steps" in request.changes else {}  # who names a length wants that one
     changed = override(plan, {**asked, **request.changes})
     if changed.fit.target_weights.keys() != weights.keys():
@@ -174,12 +182,15 @@ def plan_training(
             "the data has been read by other rules", field="model.rows", mend="use --duplicates or --resample"
         )
     covariates_for(panel, changed.model.covariates)  # fails where the data lacks one
-    _check_counts(changed.model, profile)
-    return changed
+    return _with_counts(changed, profile)
 
 
-def _check_counts(model: ModelSettings, profile: Profile) -> None:
-    of_counts = any(member.head == "negative_binomial" for member in model.members)
-    if of_counts and (profile.smallest < 0 or profile.share_whole < 1):
+def _with_counts(plan: TrainingSettings, profile: Profile) -> TrainingSettings:
+    """A model of counts forecasts none below zero. Raises InputError where the values are none."""
+    if not any(member.head == "negative_binomial" for member in plan.model.members):
+        return plan
+    if profile.smallest < 0 or profile.share_whole < 1:
         mend = "choose another head: values below zero or with a fraction are no counts"
         raise InputError("head negative_binomial is of whole numbers from zero on", field="network.head", mend=mend)
+    floor = max(0.0, plan.model.floor or 0.0)
+    return plan.model_copy(update={"model": plan.model.model_copy(update={"floor": floor})})

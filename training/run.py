@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -156,7 +156,8 @@ def _keep_plan(task: _Task) -> None:
 
     So it is with a new release, or when the model to start from is another by now.
     """
-    kept, plan = task.work / _PLAN, task.plan.model_dump_json()
+    began = "" if task.start.info is None else task.start.info.created_at
+    kept, plan = task.work / _PLAN, f"{began}{task.plan.model_dump_json()}"
     if kept.exists() and kept.read_text(encoding="utf-8") != plan:
         task.reporter.say("other settings than in the attempt before: beginning anew")
         shutil.rmtree(task.work)
@@ -177,8 +178,10 @@ def _begin(task: _Task, held_out: int) -> ModelInfo:
     task.run.params({**plan.model_dump(mode="json"), **asked})
     publishing.log_dataset(request, digest, task.panel.covariates)
     last = int(task.panel.ends.max())
+    if task.start.info is not None:  # what the model to start from has seen, this one has too
+        last = max(last, int(task.start.info.data.get("last_ordinal", last)))
     data = {**task.profile.model_dump(), "digest": digest, "last_ordinal": last, "held_out": held_out}
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     return ModelInfo(name=request.name, settings=plan.model, created_at=now, data=data)
 
 

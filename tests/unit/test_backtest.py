@@ -5,13 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from forecaster.backtest import backtest_windows, evaluate, held_out_steps, score_points
+from forecaster.backtest import backtest_windows, evaluate, has_seen, held_out_steps, score_points
 from forecaster.baselines import seasonal_naive, theta
 from forecaster.errors import ForecasterError, InputError
+from forecaster.predictor import ModelInfo
 from forecaster.reading import panel_from_histories
 from forecaster.rolling import roll
 from forecaster.theta import theta_forecasts
-from tests.fixtures_models import make_panel, make_predictor
+from tests.fixtures_models import make_panel, make_predictor, model_settings
 
 
 def test_origins_roll_and_truth_is_what_came_after() -> None:
@@ -100,3 +101,20 @@ def test_theta_that_fails_says_why() -> None:
 def test_what_was_done_to_the_data_is_told_of_its_backtest() -> None:
     panel = replace(make_panel(), notes=("column 'shop' is not used by this model",))
     assert roll(make_predictor(), panel, windows=2).warnings[0] == panel.notes[0]
+
+
+def seen(last: int, held_out: int, lengths: tuple[int, int], plan: dict[str, int]) -> bool:
+    """Of a model whose data went on to step `last`, its fit without the last steps; series of these lengths."""
+    rows = [np.random.default_rng(i).normal(size=length).tolist() for i, length in enumerate(lengths)]
+    panel = panel_from_histories(["a", "b"], [1, 1], rows, "h")
+    info = ModelInfo(name="m", settings=model_settings(), data={"last_ordinal": last})
+    return has_seen(info, backtest_windows(panel, season=1, **plan), held_out)
+
+
+def test_a_series_that_ended_early_has_held_out_its_own_last_steps() -> None:
+    plan = {"horizon": 10, "windows": 1, "step": 1}
+    assert not seen(100, 10, (100, 80), plan)  # the same data
+    assert not seen(100, 10, (120, 80), plan)  # grown data
+    assert seen(100, 9, (100, 80), plan)
+    assert seen(100, 0, (100, 80), plan)
+    assert seen(100, 10, (80, 80), plan)  # an older cut of it: it did see these

@@ -93,3 +93,15 @@ def test_an_absurd_count_and_one_after_silence_have_a_finite_likelihood() -> Non
     for scale in (1e-30, 0.5):
         p = found(2, scale)
         assert made.log_likelihood(p, torch.full((BATCH, STEPS), 3e9) / scale).isfinite().all()
+
+
+@pytest.mark.parametrize("head", ["normal", "student_t"])
+def test_a_truth_on_the_far_side_of_a_smooth_season_is_likeliest_where_it_is(head: str) -> None:
+    raw = torch.zeros(1, 3, 3 if head == "student_t" else 2)
+    truth = torch.full((1, 3), 120.0)
+    centre = torch.tensor([[119.0, 120.0, 121.0]])
+    found = Parameters(raw, centre, torch.zeros(1, 1), torch.ones(1, 1))
+    likelihood = build_head(network_settings(head=head, season=24), DEFAULT_QUANTILES).log_likelihood(found, truth)
+    assert likelihood.argmax() == 1
+    clipped = build_head(network_settings(head=head, season=1), DEFAULT_QUANTILES).log_likelihood(found, truth)
+    assert clipped.argmax() == 0

@@ -126,3 +126,14 @@ def test_series_that_end_elsewhere_do_not_add_up() -> None:
     with pytest.raises(InputError, match="does not end when") as caught:
         reconcile(late, SUMS, "structural", PLAIN)
     assert caught.value.field == "ds"
+
+
+@pytest.mark.parametrize(("floor", "lowest"), [(-40.0, -1.0), (10.0, 5.0)])
+def test_a_floor_that_is_not_zero_lets_means_add_up(floor: float, lowest: float) -> None:
+    mean = np.where(np.arange(7)[:, None] == 3, lowest, MEAN)
+    after = by_name(reconcile(forecast(mean), SUMS, "ols", model(floor=floor)))
+    for total, parts in SUMS.items():
+        np.testing.assert_allclose(after[total], sum(after[part] for part in parts), rtol=1e-4)
+    if lowest < 0:
+        freely = by_name(reconcile(forecast(mean), SUMS, "ols", PLAIN))
+        np.testing.assert_allclose(after["a"], freely["a"], rtol=1e-5)

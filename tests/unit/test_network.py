@@ -189,3 +189,11 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
             model_settings(network=wrong)
     with pytest.raises(ValueError, match="logarithm needs transform identity"):
         model_settings(transform="log", network={"logarithm": True})
+
+
+def test_quantiles_of_counts_are_whole_numbers() -> None:
+    counts = {"head": "negative_binomial", "location": "zero", "scale": "size"}
+    net = make_predictor(network=counts, floor=0.0).network
+    values = torch.poisson(torch.full((64, 96), 0.7), generator=torch.Generator().manual_seed(1))
+    found = net(values, torch.ones_like(values, dtype=torch.bool))
+    assert torch.equal(found, found.round())

@@ -112,3 +112,43 @@ def test_counted_steps_need_only_their_season() -> None:
     prepared = prepare(request(counted, freq=None, season=12), Listener())
     assert (prepared.plan.model.freq, prepared.plan.model.season) == ("MS", 12)
     assert told[0] == "freq: MS, for counted steps of such a season"
+
+
+@pytest.mark.parametrize(
+    ("covariates", "filed"),
+    [
+        ({"future": ["price"]}, {"future": []}),
+        ({"country": "US", "calendar": ["holiday"]}, {"country": None, "calendar": []}),
+        ({"past": ["a"]}, {"past": ["b"]}),
+    ],
+)
+def test_a_request_and_its_settings_may_not_declare_different_covariates(
+    covariates: dict[str, Any], filed: dict[str, Any]
+) -> None:
+    changes = {f"model.covariates.{name}": value for name, value in filed.items()}
+    with pytest.raises(InputError, match=r"the request declares .* leave one of them out"):
+        prepare(request(sold(rare=False), covariates=covariates, changes=changes), Silent())
+
+
+def test_a_floor_stays_as_long_as_the_values_do() -> None:
+    """That of a warm start's model, which may have been asked for."""
+    above, below = sold(rare=False).assign(y=lambda frame: frame.y + 0.5), sold(rare=False).assign(y=lambda f: f.y - 50)
+    for data, floor in ((above, 0.0), (below, None)):
+        asked = request(data, warm_start="m")
+        prepared = prepare(request(data), Silent())
+        model = prepared.plan.model.model_copy(update={"floor": 0.0})
+        assert plan_training(asked, prepared.panel, prepared.profile, model).model.floor == floor
+
+
+def test_a_model_of_counts_has_a_floor_whatever_the_counts() -> None:
+    changes = {"network.head": "negative_binomial", "network.location": "zero", "network.scale": "size"}
+    data = sold(rare=False).assign(y=lambda frame: frame.y + 1)
+    assert prepare(request(data), Silent()).plan.model.floor is None
+    found = prepare(request(data, changes={**changes, "fit.loss": "likelihood"}), Silent())
+    assert found.plan.model.floor == 0
+
+
+def test_a_preset_is_no_setting() -> None:
+    with pytest.raises(InputError, match="use --preset"):
+        prepare(request(sold(rare=False), changes={"preset": "best"}), Silent())
+    assert prepare(request(sold(rare=False), changes={"preset": "balanced"}), Silent()).plan.preset == "balanced"
