@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from forecaster.columns import NameOf, is_text, names, numbers
+from forecaster.columns import NameOf, is_text, names, numbers, without_words
 from forecaster.combining import Gathering, gathering
 from forecaster.errors import InputError
 from forecaster.frequency import IntArray
@@ -92,6 +92,7 @@ class _Column:
         self._name = column
         self._trained = column in settings.categories or column in settings.scales
         self._kind = self._declared(settings)
+        self._numbers = column in settings.categorical  # so a word such as NA is none of its names
         self._codes = {name: code for code, name in enumerate(settings.categories.get(column, ()), 1)}
         self._unknown: dict[str, None] = {}
 
@@ -116,7 +117,7 @@ class _Column:
             self._kind = is_text(column)
         if not self._kind:
             return numbers(column, name, self._name)
-        found = names(column, self._name)
+        found = names(without_words(column) if self._numbers and is_text(column) else column, self._name)
         codes = np.array([self._code(text) for text in found.dictionary.to_pylist()], np.float32)
         index = found.indices.to_numpy(zero_copy_only=False)
         missing = np.isnan(index) if index.dtype.kind == "f" else np.zeros(len(index), bool)
@@ -144,8 +145,16 @@ class _Column:
 
     def _code(self, name: str) -> int:
         if not self._trained:
-            return self._codes.setdefault(name, len(self._codes) + 1)
-        code = self._codes.get(name, 0)
+            return self._codes.setdefault(_spelt(name), len(self._codes) + 1)
+        code = self._codes.get(name) or self._codes.get(_spelt(name), 0)
         if not code:
             self._unknown[name] = None
         return code
+
+
+def _spelt(name: str) -> str:
+    """One spelling of what files write in several ways: 7 beside a missing value as 7.0, and truth with a capital."""
+    whole, point, rest = name.partition(".")
+    if point and rest.strip("0") == "" and whole.removeprefix("-").isdecimal():
+        return whole
+    return {"True": "true", "False": "false"}.get(name, name)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from forecaster.errors import InputError
 from forecaster.frequency import IntArray
@@ -102,6 +103,18 @@ def time_column(ds: Array, zone: str | None) -> pa.Array:
     """[N · H] timestamps or steps."""
     flat = ds.reshape(-1)
     return pa.array(flat) if flat.dtype.kind == "i" else pa.array(flat, pa.timestamp("us", zone))
+
+
+def in_text(table: pa.Table) -> pa.Table:
+    """A table whose timestamps are written as in JSON, with fractions of seconds only where there are any."""
+    ds, place = table.column("ds"), table.column_names.index("ds")
+    if not pa.types.is_timestamp(ds.type):
+        return table
+    mark = "Z" if ds.type.tz else ""
+    plain = ds.cast(pa.timestamp("us"))
+    seconds = plain.cast(pa.timestamp("s"), safe=False)
+    whole = pc.all(pc.equal(seconds.cast(pa.timestamp("us")), plain)).as_py()
+    return table.set_column(place, "ds", pc.strftime(seconds if whole else plain, format=f"%Y-%m-%dT%H:%M:%S{mark}"))
 
 
 def level_probabilities(level: float) -> tuple[float, float]:

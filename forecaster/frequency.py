@@ -131,7 +131,7 @@ class Frequency:
 
     def is_month_end(self, phase: IntArray) -> npt.NDArray[np.bool_]:
         """Where a phase of `to_grid` is the last day of a month, as the 28th to 30th of a short month are too."""
-        return (phase % 32 == _MONTH_END) & (self.kind == "month")
+        return np.asarray((phase % 32 == _MONTH_END) & (self.kind == "month"))
 
     def same_step(self, other: Frequency) -> bool:
         """Whether a step is as long, whatever its name and phase."""
@@ -155,7 +155,8 @@ class Frequency:
 def day_of_month(ds: npt.NDArray[Any]) -> IntArray:
     """From 1 on."""
     days = ds.astype("datetime64[D]")
-    return (days - days.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64) + 1
+    number: IntArray = (days - days.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64) + 1
+    return number
 
 
 def _from_offset(name: str, code: str, offset: Any, season: int | None) -> Frequency:

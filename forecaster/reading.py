@@ -48,7 +48,7 @@ def read_panel(
     """
     frequency = freq if isinstance(freq, Frequency) else Frequency.parse(freq)
     declared = covariates or CovariateSettings()
-    opened = open_source(source, declared.values, declared.columns)
+    opened = open_source(source, declared.values, declared.columns, declared.names)
     layout = _Layout(frequency, rows or RowSettings())
     for batch in opened.batches():
         layout.add(*decode(batch, frequency))

@@ -215,6 +215,11 @@ class CovariateSettings(Settings):
         return (*self.future, *self.past, *self.static)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Those of them whose values are known to be names, whatever they look like."""
+        return tuple(column for column in self.columns if column in self.categories or column in self.categorical)
+
+    @property
     def size(self) -> int:
         """Numbers known of a step: covariates of the data, calendar features, and which of several targets it is of."""
         return len(self.columns) + len(self.calendar) + (len(self.targets) > 1)

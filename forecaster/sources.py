@@ -15,7 +15,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from forecaster.columns import without_words
-from forecaster.errors import InputError, NotFound, first_line
+from forecaster.errors import ForecasterError, InputError, NotFound, first_line
 from forecaster.settings import COLUMNS
 
 _BATCH_ROWS = 1 << 16
@@ -23,10 +23,11 @@ _TYPES = (pa.int64(), pa.float64(), pa.bool_(), pa.date32(), pa.timestamp("us"))
 
 
 class Wanted(NamedTuple):
-    """Names of columns that are wanted: those of all series, and covariates."""
+    """Names of columns that are wanted: those of all series, and covariates, of which some are names."""
 
     own: Sequence[str]
     covariates: Sequence[str]
+    names: Sequence[str] = ()
 
     @property
     def all(self) -> list[str]:
@@ -41,12 +42,15 @@ class Source:
     batches: Callable[[], Iterator[pa.RecordBatch]]
 
 
-def open_source(source: Any, values: Sequence[str] = COLUMNS[2:], covariates: Sequence[str] = ()) -> Source:
+def open_source(
+    source: Any, values: Sequence[str] = COLUMNS[2:], covariates: Sequence[str] = (), names: Sequence[str] = ()
+) -> Source:
     """A path, URL, pyarrow Table, pandas or polars frame, or list of records as a `Source`.
 
     values, covariates: columns that are wanted besides `unique_id` and `ds`: numbers, and of any kind
+    names: covariates whose values are names, whatever they look like
     """
-    wanted = Wanted((*COLUMNS[:2], *values), covariates)
+    wanted = Wanted((*COLUMNS[:2], *values), covariates, names)
     if isinstance(source, (str, Path)):
         return _open_file(str(source), wanted)
     return _open_table(_to_table(source), wanted)
@@ -120,17 +124,28 @@ def _open_csv(path: str, compression: str | None, wanted: Wanted) -> Source:
             for batch in opened:
                 yield batch.select(wanted.all)
 
-    others = [column for column in wanted.covariates if column not in wanted.own]
+    others = [column for column in wanted.covariates if column not in (*wanted.own, *wanted.names)]
     types = _types_of_text(texts(), others) if others else {}
 
     def batches() -> Iterator[pa.RecordBatch]:
         for batch in texts():
-            for column, kind in types.items():
-                typed = without_words(batch.column(column)).cast(kind)
-                batch = batch.set_column(batch.schema.get_field_index(column), column, typed)
-            yield batch
+            yield _typed(batch, types)
 
     return Source(columns, batches if types else texts)
+
+
+def typed(table: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """A table of text with the columns of this name that can be read as something else so read, as those of a file."""
+    there = [column for column in columns if column in table.column_names]
+    types = _types_of_text(iter(table.to_batches()), there) if there else {}
+    return pa.Table.from_batches([_typed(batch, types) for batch in table.to_batches()]) if types else table
+
+
+def _typed(batch: pa.RecordBatch, types: dict[str, pa.DataType]) -> pa.RecordBatch:
+    for column, kind in types.items():
+        values = without_words(batch.column(column)).cast(kind)
+        batch = batch.set_column(batch.schema.get_field_index(column), column, values)
+    return batch
 
 
 def _csv_reader(file: Any, compression: str | None, only: list[str] | None) -> Any:
@@ -192,14 +207,15 @@ class _reading:
             self._file = fsspec.open(self.path, "rb").open()
         except FileNotFoundError as error:
             raise NotFound(f"there is no file {self.path}") from error
-        except (OSError, ImportError, ValueError) as error:
+        except Exception as error:  # each kind of storage has errors of its own
             raise InputError(f"{self.path} cannot be opened ({first_line(error)})") from error
         return self._file
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         self._file.close()
-        # zlib's complaints come as OSError
-        if isinstance(error, (pa.ArrowException, EOFError, OSError, UnicodeDecodeError)):
+        # zlib's complaints come as OSError; each kind of storage has errors of its own
+        of_storage = "://" in self.path and isinstance(error, Exception) and not isinstance(error, ForecasterError)
+        if of_storage or isinstance(error, (pa.ArrowException, EOFError, OSError, UnicodeDecodeError)):
             problem = f"{self.path} cannot be read ({first_line(error)})"
             raise InputError(problem, mend="check that the file is whole and of the type its name says") from error
 

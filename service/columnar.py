@@ -15,11 +15,13 @@ import pyarrow.parquet
 from pyarrow import compute
 
 from forecaster.errors import InputError, first_line
+from forecaster.forecast import in_text
 from forecaster.frequency import Frequency
 from forecaster.hierarchy import read_sums
 from forecaster.panel import Panel
 from forecaster.reading import read_panel
-from forecaster.settings import COLUMNS, ModelSettings
+from forecaster.settings import ModelSettings
+from forecaster.sources import typed
 from forecaster.unpacking import unpacked_bytes
 from service.errors import PlacedInputError
 from service.question import Answer, Question
@@ -45,13 +47,20 @@ def parse(media_type: str, parameters: ForecastParameters, body: bytes) -> Quest
         paths=parameters.paths,
         sums={} if parameters.sums is None else read_sums(parameters.sums),
         reconcile=parameters.reconcile,
-        panel=partial(_panel, table),
+        panel=partial(_panel_of_text if media_type == CSV else _panel, table),
         place=_place,
     )
 
 
 def _panel(table: pa.Table, freq: Frequency, settings: ModelSettings, _horizon: int) -> Panel:
     return read_panel(table, freq, settings.rows, settings.covariates)
+
+
+def _panel_of_text(table: pa.Table, freq: Frequency, settings: ModelSettings, horizon: int) -> Panel:
+    """What a column of text is, its model knows."""
+    known = settings.covariates
+    numeric = [column for column in known.columns if column not in (*known.names, *known.values)]
+    return _panel(typed(table, numeric), freq, settings, horizon)
 
 
 def read_table(media_type: str, body: bytes) -> pa.Table:
@@ -90,7 +99,8 @@ def _ascii(text: str) -> str:
 
 
 def _place(error: InputError) -> InputError:
-    return PlacedInputError(error, *([error.field] if error.field else []))
+    field = {"quantiles": "quantile"}.get(str(error.field), error.field)  # as the query calls it
+    return PlacedInputError(error, *([field] if field else []))
 
 
 def _read_arrow(body: bytes) -> pa.Table:
@@ -148,11 +158,11 @@ def _lengths(texts: pa.Array) -> pa.Array:
 
 
 def _read_csv(body: bytes) -> pa.Table:
-    # Read as text: a cell that is no date or number can then be named with its series.
-    types = {column: pa.string() for column in COLUMNS}
+    # All of it as text: a cell that is no date or number can then be named with its series.
+    with pyarrow.csv.open_csv(pa.BufferReader(body)) as opened:
+        types = dict.fromkeys(opened.schema.names, pa.string())
     blank = pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=["", "null", "NULL"])
-    # In one block: of several, the first would say a column's type, and a later one might gainsay it.
-    reading = pyarrow.csv.ReadOptions(use_threads=False, block_size=len(body) + 1)
+    reading = pyarrow.csv.ReadOptions(use_threads=False)
     return pyarrow.csv.read_csv(pa.BufferReader(body), read_options=reading, convert_options=blank)
 
 
@@ -182,19 +192,7 @@ def _write_parquet(table: pa.Table, sink: io.BytesIO) -> None:
 
 
 def _write_csv(table: pa.Table, sink: io.BytesIO) -> None:
-    place = table.column_names.index("ds")
-    pyarrow.csv.write_csv(table.set_column(place, "ds", _iso(table.column("ds"))), sink)
-
-
-def _iso(ds: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Timestamps as in the JSON form, with fractions of seconds only where there are any."""
-    if not pa.types.is_timestamp(ds.type):
-        return ds
-    mark = "Z" if ds.type.tz else ""
-    plain = ds.cast(pa.timestamp("us"))
-    seconds = plain.cast(pa.timestamp("s"), safe=False)
-    whole = compute.all(compute.equal(seconds.cast(pa.timestamp("us")), plain)).as_py()
-    return compute.strftime(seconds if whole else plain, format=f"%Y-%m-%dT%H:%M:%S{mark}")
+    pyarrow.csv.write_csv(in_text(table), sink)
 
 
 _READERS: dict[str, Callable[[bytes], pa.Table]] = {ARROW: _read_arrow, PARQUET: _read_parquet, CSV: _read_csv}

@@ -72,6 +72,8 @@ def answer(question: Question, model: ServedModel, most_points: int) -> Answer:
             quantiles=question.quantiles,
             paths=question.paths,
         )
+        if question.reconcile != "structural" and not question.sums:
+            raise InputError("there are no sums to reconcile", field="reconcile", mend="give sums, or leave it out")
         if question.sums:
             forecast = reconcile(forecast, question.sums, question.reconcile, settings)
     except InputError as error:

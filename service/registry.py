@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -146,7 +146,7 @@ class Registry:
         return {
             "version": int(version.version),
             "run_id": version.run_id or None,
-            "created_at": datetime.fromtimestamp(version.creation_timestamp / 1000, timezone.utc),
+            "created_at": datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
             "description": version.description or "",
             "tags": {name: value for name, value in version.tags.items() if not name.startswith("mlflow.")},
             "metrics": _backtest(run.data.metrics) if run else {},
@@ -164,7 +164,7 @@ class RegistryThreads:
         running = asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
         try:
             return await asyncio.wait_for(running, _PATIENCE)
-        except asyncio.TimeoutError as error:
+        except TimeoutError as error:
             raise Unavailable("the model registry did not answer in time") from error
 
     def close(self) -> None:

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
-from forecaster.store.datasets import MAX_BYTES
 from forecaster.store.settings import StoreSettings
 
 
@@ -49,9 +48,6 @@ class ServiceSettings(StoreSettings):
 
     max_body_bytes: int = Field(default=32 << 20, ge=1)
     """Largest body of a request with series: a forecast, an explanation, a backtest, a look for anomalies."""
-
-    dataset_max_bytes: int = Field(default=MAX_BYTES, ge=1)
-    """Largest data set that can be uploaded."""
 
     threads: int = Field(default_factory=_cores, ge=1)
     """Forecasts that are computed at the same time, one core each."""

@@ -63,7 +63,7 @@ def running_parts(settings: ServiceSettings, metrics: Metrics) -> Iterator[Parts
             registry=registry,
             registry_threads=registry_threads,
             jobs=JobStore(engine),
-            datasets=DatasetStore(settings.datasets_dir, settings.dataset_max_bytes),
+            datasets=DatasetStore.of(settings),
         )
     finally:
         follower.stop()

@@ -118,7 +118,7 @@ def _run(directory: Path) -> dict[str, Any]:
         if not jobs.is_current(task["id"], task["token"]):
             raise TrainingError("this attempt is no longer the current one; nothing was published")
 
-    version = DatasetStore(settings.datasets_dir).get(spec.dataset)
+    version = DatasetStore.of(settings).get(spec.dataset)
     request = TrainRequest(
         data=str(version.path),
         data_name=version.reference,

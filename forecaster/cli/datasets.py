@@ -29,7 +29,7 @@ def put(
 
     if "://" not in data and not Path(data).is_file():
         raise NotFound(f"there is no file {data}")
-    version = DatasetStore(StoreSettings().datasets_dir).put(
+    version = DatasetStore.of(StoreSettings()).put(
         options.check_name(name or Path(data).name.split(".")[0]), data if "://" in data else Path(data)
     )
     if json:
@@ -45,7 +45,7 @@ def list_datasets(json: Json = False) -> None:
     from forecaster.store.datasets import DatasetStore
     from forecaster.store.settings import StoreSettings
 
-    found = DatasetStore(StoreSettings().datasets_dir).list()
+    found = DatasetStore.of(StoreSettings()).list()
     if json:
         emit({"datasets": {name: [v.model_dump(mode="json") for v in versions] for name, versions in found.items()}})
     elif not found:

@@ -29,7 +29,7 @@ def explain(
     write = table_writer(out)
     with loaded(model) as (predictor, version):
         from forecaster.explanation import explain as shares_of
-        from forecaster.forecast import warnings_by_series
+        from forecaster.forecast import in_text, warnings_by_series
 
         panel = predictor.read(data)
         if series:
@@ -44,7 +44,7 @@ def explain(
     if write is not None:
         write(table)
     if json:
-        rows = {} if out is not None else {"explanations": table.to_pylist()}
+        rows = {} if out is not None else {"explanations": in_text(table).to_pylist()}
         told = {"warnings": warnings_by_series(found), **({"out": out} if out else {})}
         emit({"model": version, "series": len(found.ids), **rows, **told})
     elif out is not None:

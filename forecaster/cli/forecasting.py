@@ -38,8 +38,9 @@ def predict(
         typer.Option("--sums", help="YAML or JSON of the parts of each total: make means add up.", exists=False),
     ] = None,
     how: Annotated[
-        options.ReconciliationChoice, typer.Option("--reconcile", help="How forecasts are changed to add up.")
-    ] = options.ReconciliationChoice.structural,
+        options.ReconciliationChoice | None,
+        typer.Option("--reconcile", help="How forecasts are changed to add up; structural if not given."),
+    ] = None,
     out: options.Out = None,
     json: Json = False,
 ) -> None:
@@ -47,6 +48,8 @@ def predict(
     prepare(json)
     write = table_writer(out)
     parts = _read_sums(sums)
+    if how is not None and not parts:
+        raise InputError("there are no sums to reconcile", field="--reconcile", mend="give --sums, or leave it out")
     levels = level if level is not None else ([] if quantile else [80.0])
     with loaded(model) as (predictor, version):
         forecast = predictor.predict(
@@ -55,7 +58,7 @@ def predict(
         if parts:
             from forecaster.hierarchy import reconcile
 
-            forecast = reconcile(forecast, parts, how.value, predictor.info.settings)
+            forecast = reconcile(forecast, parts, how.value if how else "structural", predictor.info.settings)
     table = forecast.to_table()
     tell_warnings(forecast)
     if write is not None:
@@ -146,7 +149,7 @@ def tell_warnings(found: Forecast | Explanation) -> None:
 
 
 def _document(forecast: Forecast, table: pa.Table, version: dict[str, Any], out: str | None) -> dict[str, Any]:
-    from forecaster.forecast import warnings_by_series
+    from forecaster.forecast import in_text, warnings_by_series
 
     document: dict[str, Any] = {
         "model": version,
@@ -156,10 +159,7 @@ def _document(forecast: Forecast, table: pa.Table, version: dict[str, Any], out:
     }
     if out is not None:
         return {**document, "out": out}
-    frame = table.to_pandas()
-    if frame["ds"].dtype.kind == "M":
-        frame["ds"] = [stamp.isoformat() for stamp in frame["ds"]]
-    return {**document, "forecasts": frame.to_dict(orient="records")}
+    return {**document, "forecasts": in_text(table).to_pylist()}
 
 
 def _show(table: pa.Table) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,15 +12,17 @@ from pydantic import ValidationError
 
 from forecaster.cli import options
 from forecaster.cli.output import Json, emit, prepare, show_table, stderr, stdout
-from forecaster.errors import InputError, TrainingError
+from forecaster.errors import InputError, NotFound, TrainingError
 
 if TYPE_CHECKING:
+    from forecaster.store.datasets import DatasetStore, DatasetVersion
     from forecaster.store.jobs import Job, JobStore
     from forecaster.store.settings import StoreSettings
 
 app = typer.Typer(help="Training jobs: a worker runs them one after the other.", no_args_is_help=True)
 JobId = Annotated[str, typer.Argument(help="Id of the job.", show_default=False)]
 _POLL_SECONDS = 0.5
+_USUAL_SECONDS = 10.0  # within which a worker takes a job, if one is free
 
 
 def open_store(settings: StoreSettings | None = None) -> JobStore:
@@ -65,14 +68,11 @@ def submit(
     from forecaster.store.settings import StoreSettings
     from forecaster.store.spec import JobSpec
 
-    datasets = DatasetStore(StoreSettings().datasets_dir)
-    if "://" in data or Path(data).is_file():
-        stored = datasets.put(options.check_name(Path(data).name.split(".")[0]), data)
-    else:
-        stored = datasets.get(data)
+    datasets = DatasetStore.of(StoreSettings())
+    a_file = "://" in data or Path(data).is_file()
     try:
         spec = JobSpec(
-            model=name, dataset=stored.reference, freq=freq, horizon=horizon, season=season,
+            model=name, dataset=name if a_file else data, freq=freq, horizon=horizon, season=season,
             duplicates=rows.duplicates, resample=rows.resample, targets=covariates.targets,
             static=covariates.static, past=covariates.past, future=covariates.future,
             categorical=covariates.categorical, calendar=calendar, holidays=holidays,
@@ -84,8 +84,9 @@ def submit(
         raise InputError(
             first["msg"], field=".".join(map(str, first["loc"])), mend="see `forecaster jobs submit --help`"
         ) from error
+    stored = datasets.put(name, data) if a_file else _stored(datasets, data)
     store = open_store()
-    job = store.submit(spec)
+    job = store.submit(spec.model_copy(update={"dataset": stored.reference}))
     if wait:
         job = follow(store, job.id)
     _tell(job, json)
@@ -93,14 +94,26 @@ def submit(
         raise TrainingError(f"job {job.id} {job.status}: {job.error or 'no reason was given'}")
 
 
-def follow(store: JobStore, job_id: str) -> Job:
-    """Show a job's progress until it has ended."""
+def _stored(datasets: DatasetStore, reference: str) -> DatasetVersion:
+    try:
+        return datasets.get(reference)
+    except NotFound as error:
+        raise NotFound(f"{reference!r} is neither a file nor a stored data set") from error
+
+
+def follow(store: JobStore, job_id: str, meanwhile: Callable[[], object] = lambda: None) -> Job:
+    """Show a job's progress until it has ended. meanwhile: is called again and again"""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=stderr) as bars:
         task = bars.add_task("waiting for a worker", total=1.0)
+        began = time.monotonic()
         while True:
+            meanwhile()
             job = store.get(job_id)
+            if job.status == "queued" and time.monotonic() - began > _USUAL_SECONDS:
+                why = job.error or "is one running? `forecaster worker` starts one"
+                bars.update(task, description=f"waiting for a worker ({why})")
             progress = job.progress or {}
             left = f", {progress['seconds_left']:.0f} s left" if progress.get("seconds_left") else ""
             if progress:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,32 +15,32 @@ if TYPE_CHECKING:
     from forecaster.settings import CovariateSettings, RowSettings
 
 
-class PresetChoice(str, Enum):
+class PresetChoice(StrEnum):
     fast = "fast"
     balanced = "balanced"
     best = "best"
 
 
-class AggregationChoice(str, Enum):
+class AggregationChoice(StrEnum):
     sum = "sum"
     mean = "mean"
     last = "last"
 
 
-class DuplicatesChoice(str, Enum):
+class DuplicatesChoice(StrEnum):
     error = "error"
     sum = "sum"
     mean = "mean"
     last = "last"
 
 
-class PromoteChoice(str, Enum):
+class PromoteChoice(StrEnum):
     if_better = "if-better"
     always = "always"
     never = "never"
 
 
-class ReconciliationChoice(str, Enum):
+class ReconciliationChoice(StrEnum):
     structural = "structural"
     ols = "ols"
     bottom_up = "bottom-up"
@@ -134,12 +134,21 @@ def parse_changes(pairs: list[str] | None) -> dict[str, Any]:
         if not equals or not name:
             raise InputError(f"{pair!r} is not a setting", field="--set", mend="write name=value")
         try:
-            changes[name] = yaml.safe_load(text)
+            changes |= dotted({name: yaml.safe_load(text)})
         except yaml.YAMLError as error:
             raise InputError(
                 f"{text!r} is not a value", field=name, mend="write a number, a word or a [list]"
             ) from error
     return changes
+
+
+def dotted(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        found |= dotted(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return found
 
 
 def read_yaml(path: Path, option: str) -> Any:

@@ -106,10 +106,14 @@ class Processes:
     def watch(self, tell: Callable[[str], None]) -> None:
         """Return never. What ends is started again; raise when it cannot stay up."""
         while True:
-            for name, process in list(self._running.items()):
-                if process.poll() is not None:
-                    self._revive(name, tell)
+            self.revive(tell)
             time.sleep(_WATCH_SECONDS)
+
+    def revive(self, tell: Callable[[str], None]) -> None:
+        """Start again what has ended; raise when it cannot stay up."""
+        for name, process in list(self._running.items()):
+            if process.poll() is not None:
+                self._revive(name, tell)
 
     def _revive(self, name: str, tell: Callable[[str], None]) -> None:
         """Start what has ended, after a pause in which the others are still watched over."""

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from forecaster.cli import options
-from forecaster.cli.output import Json, emit, prepare, replace_file, show_table, stdout
+from forecaster.cli.output import Json, emit, prepare, show_table, stdout
+from forecaster.cli.writing import write_text
 from forecaster.errors import InputError
 
 
@@ -26,14 +27,16 @@ def profile(
     categorical: options.Categorical = None,
     calendar: options.Calendar = False,
     holidays: options.Holidays = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Write a page with a picture to this .html file.")] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", help="Write a page with a picture to this .html file (or fsspec URL).")
+    ] = None,
     json: Json = False,
 ) -> None:
     """What is in DATA, and what a training would do about it. Nothing is trained or stored."""
     prepare(json)
     rows = options.row_settings(duplicates, resample)
     covariates = options.covariate_settings(targets, static, past, future, categorical, holidays)
-    if out is not None and out.suffix.lower() != ".html":
+    if out is not None and not out.lower().endswith(".html"):
         raise InputError(f"{out} is not a page", field="--out", mend="name a .html file")
     if horizon is not None:
         options.check_horizon(horizon)
@@ -53,10 +56,9 @@ def profile(
     prepared = read(request, Silent())
     found = report(prepared.panel, prepared.profile, prepared.plan)
     if out is not None:
-        text = page(found, prepared.panel, Path(data).name)
-        replace_file(out, lambda aside: aside.write_text(text, encoding="utf-8"))
+        write_text(out, page(found, prepared.panel, Path(data).name))
     if json:
-        emit({**found.model_dump(mode="json"), **({"out": str(out)} if out else {})})
+        emit({**found.model_dump(mode="json"), **({"out": out} if out else {})})
         return
     findings = [[finding.topic, finding.found, finding.done] for finding in found.findings]
     show_table(f"{data}: {found.span}, one step is {found.freq}", ("", "found", "what is done about it"), findings)

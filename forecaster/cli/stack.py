@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -81,10 +82,14 @@ def up(
             os.environ.update(variables)
             from forecaster.store.settings import StoreSettings
 
-            _train_quickstart(StoreSettings())
+            _train_quickstart(StoreSettings(), lambda: processes.revive(_tell))
             _wait_for_quickstart(processes, address, settings)
         _welcome(address, tracking, settings, json, example=quick)
-        processes.watch(lambda text: stderr.print(text, markup=False))
+        processes.watch(_tell)
+
+
+def _tell(text: str) -> None:
+    stderr.print(text, markup=False)
 
 
 def _no_proxy() -> dict[str, str]:
@@ -154,8 +159,8 @@ def quickstart(json: Json = False) -> None:
         stdout.print(f"{QUICKSTART} {'has been trained' if trained else 'is there already'}")
 
 
-def _train_quickstart(settings: StoreSettings) -> bool:
-    """Whether a training was needed, and done."""
+def _train_quickstart(settings: StoreSettings, meanwhile: Callable[[], object] = lambda: None) -> bool:
+    """Whether a training was needed, and done. meanwhile: is called again and again"""
     from forecaster.cli.jobs import follow, open_store
     from forecaster.data import bundled
     from forecaster.store.datasets import DatasetStore
@@ -163,7 +168,7 @@ def _train_quickstart(settings: StoreSettings) -> bool:
 
     if _has_quickstart():
         return False
-    stored = DatasetStore(settings.datasets_dir).put(QUICKSTART, bundled())
+    stored = DatasetStore.of(settings).put(QUICKSTART, bundled())
     spec = JobSpec(
         model=QUICKSTART,
         dataset=stored.reference,
@@ -174,7 +179,7 @@ def _train_quickstart(settings: StoreSettings) -> bool:
     )
     stderr.print(f"training {QUICKSTART} on real weather data; later starts find it ready")
     store = open_store(settings)
-    job = follow(store, (_begun(store, spec) or store.submit(spec)).id)
+    job = follow(store, (_begun(store, spec) or store.submit(spec)).id, meanwhile)
     if job.status != "succeeded":
         raise TrainingError(f"the quickstart training {job.status}: {job.error}")
     return True

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from forecaster.cli import options
 from forecaster.cli.output import Json, emit, prepare, show_table, stderr, stdout
-from forecaster.errors import InputError
+from forecaster.errors import InputError, first_line
 
 Config = Annotated[
     Path | None,
@@ -21,7 +21,15 @@ Config = Annotated[
 ]
 
 
+# What a file of settings calls options of the same meaning.
+_IN_FILE = {
+    "preset": "preset", "seed": "fit.seed", "season": "model.season",
+    "duplicates": "model.rows.duplicates", "resample": "model.rows.resample",
+}  # fmt: skip
+
+
 def train(
+    context: typer.Context,
     data: options.Data,
     name: options.Name,
     horizon: options.Horizon,
@@ -48,9 +56,13 @@ def train(
     prepare(json)
     options.check_name(name)
     options.check_horizon(horizon)
-    rows = options.row_settings(duplicates, resample)
+    filed = _read_config(config)
+    _refuse_contradictions(context, filed, config)
+    rows = options.row_settings(*_rows(filed, duplicates, resample))
+    if isinstance(filed.get("model.season"), int):
+        season = filed["model.season"]
     covariates = options.covariate_settings(targets, static, past, future, categorical, holidays)
-    changes = {**_read_config(config), **options.parse_changes(set_)}
+    changes = {**filed, **options.parse_changes(set_)}
     from forecaster.frequency import Frequency
 
     Frequency.parse(freq or "D", season)  # a mistake in either is told before anything is loaded
@@ -95,15 +107,29 @@ def _read_config(path: Path | None) -> dict[str, Any]:
         raise InputError(
             f"{path} holds no settings", field="--config", mend="write names and values, e.g. fit: {steps: 500}"
         )
-    return dict(_dotted(content))
+    return options.dotted(content)
 
 
-def _dotted(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in content.items():
-        if isinstance(value, dict):
-            yield from _dotted(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+def _refuse_contradictions(context: typer.Context, filed: dict[str, Any], path: Path | None) -> None:
+    """Raise where an option was given and the file says otherwise: neither is to win in silence."""
+    for option, setting in _IN_FILE.items():
+        source, given = context.get_parameter_source(option), context.params[option]
+        asked = getattr(given, "value", given)
+        if setting in filed and source is not None and source.name == "COMMANDLINE" and filed[setting] != asked:
+            problem = f"it is {asked}, but {path} says {setting}: {filed[setting]}"
+            raise InputError(problem, field=f"--{option}", mend="leave one of them out")
+
+
+def _rows(
+    filed: dict[str, Any], duplicates: options.DuplicatesChoice, resample: options.AggregationChoice | None
+) -> tuple[options.DuplicatesChoice, options.AggregationChoice | None]:
+    """What the file says of rows, else the options: the data is read by it, before settings are looked at."""
+    how = str(filed.get(_IN_FILE["duplicates"], duplicates.value))
+    within = filed.get(_IN_FILE["resample"], resample)
+    try:
+        return options.DuplicatesChoice(how), options.AggregationChoice(within) if within else None
+    except ValueError as error:
+        raise InputError(first_line(error), field="--config", mend="give sum, mean or last") from error
 
 
 class TerminalReporter:

@@ -33,9 +33,11 @@ def _writer(out: str) -> Write:
     import pyarrow.feather
     import pyarrow.parquet
 
+    from forecaster.forecast import in_text
+
     writers: dict[str, Write] = {
         ".parquet": pyarrow.parquet.write_table,
-        ".csv": pyarrow.csv.write_csv,
+        ".csv": lambda table, file: pyarrow.csv.write_csv(in_text(table), file),
         ".csv.gz": _write_compressed,
         ".arrow": pyarrow.feather.write_feather,
     }
@@ -50,13 +52,23 @@ def _write_compressed(table: pa.Table, file: IO[bytes]) -> None:
     import pyarrow as pa
     import pyarrow.csv
 
+    from forecaster.forecast import in_text
+
     with pa.CompressedOutputStream(file, "gzip") as compressed:
-        pyarrow.csv.write_csv(table, compressed)
+        pyarrow.csv.write_csv(in_text(table), compressed)
 
 
 def _write_to(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     with path.open("wb") as file:
         write(file)
+
+
+def write_text(out: str, text: str) -> None:
+    """Write a page to a file or URL, whole or not at all."""
+    if "://" in out:
+        _upload(out, lambda file: file.write(text.encode()))
+    else:
+        replace_file(Path(out), lambda aside: aside.write_text(text, encoding="utf-8"))
 
 
 def _upload(url: str, write: Callable[[IO[bytes]], Any]) -> None:
@@ -69,5 +81,7 @@ def _upload(url: str, write: Callable[[IO[bytes]], Any]) -> None:
         try:
             with fsspec.open(url, "wb") as file:
                 shutil.copyfileobj(aside, file)
-        except (ImportError, ValueError) as error:  # a protocol that is not known, or whose package is absent
+        except OSError:
+            raise
+        except Exception as error:  # a protocol that is not known, and each kind of storage has errors of its own
             raise InputError(f"{url} cannot be written ({first_line(error)})", field="--out") from error

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -23,13 +23,14 @@ from forecaster.errors import InputError, NotFound, TooLarge, first_line
 from forecaster.settings import COLUMNS
 from forecaster.sources import open_source
 from forecaster.store.incoming import incoming
+from forecaster.store.settings import MOST_DATASET_BYTES, StoreSettings
 from forecaster.store.spec import DATASET_REFERENCE, NAME
 from forecaster.unpacking import unpacked_bytes
 
 DataFormat = Literal["csv", "csv.gz", "parquet", "arrow"]
 
-MAX_BYTES = 2 << 30
 _CHUNK = 1 << 20
+_SETTING = "FORECASTER_DATASET_MAX_BYTES"
 _DIGITS = 16  # of the digest, in file names
 _ENDINGS: dict[str, DataFormat] = {
     "csv": "csv",
@@ -67,9 +68,13 @@ class DatasetVersion(BaseModel):
 class DatasetStore:
     """The data sets in one folder. Safe to share between threads and processes."""
 
-    def __init__(self, directory: Path, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, directory: Path, max_bytes: int = MOST_DATASET_BYTES) -> None:
         self._directory = directory
         self._max_bytes = max_bytes
+
+    @classmethod
+    def of(cls, settings: StoreSettings) -> DatasetStore:
+        return cls(settings.datasets_dir, settings.dataset_max_bytes)
 
     def put(self, name: str, source: BinaryIO | str | Path, format: str | None = None) -> DatasetVersion:
         """Keep the long-format table that `source` (a path, a URL, an open file) holds as the newest version.
@@ -84,7 +89,7 @@ class DatasetStore:
             path = aside / f"data.{kind}"
             with _opened(source) as stream:
                 digest = self._copy(stream, path)
-            columns, rows = _inspect(path, name)
+            columns, rows = _inspect(path, name, self._max_bytes)
             version = DatasetVersion(
                 name=name,
                 digest=digest,
@@ -92,7 +97,7 @@ class DatasetStore:
                 bytes=path.stat().st_size,
                 rows=rows,
                 columns=columns,
-                created_at=datetime.now(timezone.utc),
+                created_at=datetime.now(UTC),
                 path=self._directory / name / f"{digest[:_DIGITS]}.{kind}",
             )
             _publish(version, path)
@@ -125,7 +130,7 @@ class DatasetStore:
             while chunk := stream.read(_CHUNK):
                 size += len(chunk)
                 if size > self._max_bytes:
-                    raise TooLarge(f"a data set may have at most {self._max_bytes} bytes")
+                    raise TooLarge(f"a data set may have at most {self._max_bytes} bytes: {_SETTING} says how many")
                 digest.update(chunk)
                 file.write(chunk)
             _flush(file)
@@ -152,17 +157,17 @@ def _opened(source: BinaryIO | str | Path) -> Iterator[BinaryIO]:
         opened = fsspec.open(str(source), "rb").open()
     except FileNotFoundError as error:
         raise NotFound(f"there is no file {source}") from error
-    except (OSError, ImportError, ValueError) as error:
-        raise InputError(f"{source} cannot be opened ({error})") from error
+    except Exception as error:  # each kind of storage has errors of its own
+        raise InputError(f"{source} cannot be opened ({first_line(error)})") from error
     with opened as stream:
         yield stream
 
 
-def _inspect(path: Path, name: str) -> tuple[Sequence[str], int]:
+def _inspect(path: Path, name: str, most_bytes: int) -> tuple[Sequence[str], int]:
     """Read all of it once, in batches: a file that is torn or has a bad row is refused now, not in training."""
     try:
         if path.suffix == ".arrow":
-            _check_unpacked(path)
+            _check_unpacked(path, most_bytes)
         columns = open_source(path, values=()).columns
         if not set(columns) - set(COLUMNS[:2]):
             mend = "give a column of values, y by name unless trainings call it a target"
@@ -181,11 +186,11 @@ def _inspect(path: Path, name: str) -> tuple[Sequence[str], int]:
     return columns, rows
 
 
-def _check_unpacked(path: Path) -> None:
+def _check_unpacked(path: Path, most_bytes: int) -> None:
     """An Arrow file is read as a whole: a small compressed one may hold far more than memory does."""
     with pa.memory_map(str(path)) as mapped:
-        if unpacked_bytes(mapped.read_buffer()) > MAX_BYTES:
-            problem = f"it takes more than {MAX_BYTES >> 20} MiB unpacked"
+        if unpacked_bytes(mapped.read_buffer()) > most_bytes:
+            problem = f"it takes more than {most_bytes >> 20} MiB unpacked"
             raise InputError(problem, mend="write it as Parquet, which is read in parts")
 
 

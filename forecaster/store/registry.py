@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def promote(client: MlflowClient, name: str, version: int, how: str = "promoted 
     """Make a version the champion on somebody's word, which its description tells beside the training's verdict."""
     chosen = make_champion(client, name, version)
     verdict = (chosen.description or "").rpartition(_VERDICT)[2] or "nothing"
-    told = f"{how} on {datetime.now(timezone.utc):%Y-%m-%d}{_VERDICT}{verdict}"
+    told = f"{how} on {datetime.now(UTC):%Y-%m-%d}{_VERDICT}{verdict}"
     client.update_model_version(name, str(version), told)
     return chosen
 
@@ -140,7 +140,7 @@ def run_of(client: MlflowClient, version: ModelVersion) -> Run | None:
 def describe(client: MlflowClient, version: ModelVersion) -> dict[str, Any]:
     """A version with its aliases, the verdict in words, and its run's metrics."""
     run = run_of(client, version)
-    created = datetime.fromtimestamp(version.creation_timestamp / 1000, timezone.utc)
+    created = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
     return {
         "name": version.name,
         "version": int(version.version),

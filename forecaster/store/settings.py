@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+MOST_DATASET_BYTES = 2 << 30
+
 
 def _job_database(settings: dict[str, Any]) -> str:
     return f"sqlite:///{settings['home'] / 'jobs.db'}"
@@ -39,6 +41,9 @@ class StoreSettings(BaseSettings):
 
     tracking_uri: str = Field(default_factory=_tracking_database, validation_alias="MLFLOW_TRACKING_URI", repr=False)
     """MLFLOW_TRACKING_URI: runs and registered models, an MLflow server or its database."""
+
+    dataset_max_bytes: int = Field(default=MOST_DATASET_BYTES, ge=1)
+    """FORECASTER_DATASET_MAX_BYTES: the largest data set that can be stored."""
 
     @field_validator("home")
     @classmethod

@@ -70,6 +70,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
         for i in range(6)
     )
     frame.to_csv(home / "shops.csv", index=False)
+    (home / "seeded.yaml").write_text("fit: {seed: 1}\nmodel: {rows: {resample: null}}\n")
     warm = WarmCommand()
     yield Command(home, warm)
     warm.close()
@@ -215,6 +216,11 @@ def test_a_profile_says_what_is_in_the_data_and_stores_nothing(command: Command)
         ((*TRAIN, "--set", "fit.stepz=1"), "fit.stepz"),
         ((*TRAIN, "--set", "nonsense"), "nonsense"),
         ((*TRAIN, "--config", "none.yaml"), "none.yaml"),
+        (("predict", "shops.csv", "--model", "shops", "--reconcile", "ols"), "--sums"),
+        (("jobs", "submit", "none.csv", "--name", "x", "--horizon", 2), "neither a file nor a stored data set"),
+        (("jobs", "submit", "shops.csv", "--name", "x", "--horizon", 0), "horizon"),
+        ((*TRAIN, "--config", "seeded.yaml", "--seed", 7), "'--seed': it is 7, but seeded.yaml says fit.seed: 1"),
+        ((*TRAIN, "--config", "seeded.yaml", "--resample", "sum"), "'--resample': it is sum, but seeded.yaml says"),
         ((*TRAIN, "--warm-start", "nothing"), "nothing"),
         ((*COMPARE, "gru,transformer"), "transformer"),
         ((*COMPARE, "gru,lstm,gru"), "gru is given twice"),

@@ -12,9 +12,11 @@ import torch
 from forecaster.covariate_windows import CovariateWindows
 from forecaster.covariates import covariates_for, learn_scales, require_future
 from forecaster.errors import InputError
+from forecaster.frequency import Frequency
 from forecaster.panel import Covariates, Panel, side_by_side
 from forecaster.reading import read_panel
 from forecaster.settings import CovariateSettings, RowSettings
+from tests.fixtures_models import model_settings
 
 DAYS = pd.date_range("2024-01-01", periods=10)
 DECLARED = CovariateSettings(static=("region",), past=("visits",), future=("price", "weather"))
@@ -270,3 +272,46 @@ def test_a_target_may_be_seen_by_the_others() -> None:
     own = [panel.series(series) for series in range(0, panel.n_series, 2)]
     seen = known(panel).select(np.arange(0, panel.n_series, 2)).dynamic[0]
     np.testing.assert_array_equal(seen, np.concatenate(own))
+
+
+STORES = ["007", "00A", "08:30", "True", "7.0"]
+
+
+def codes(table: pd.DataFrame, path: Path, learnt: CovariateSettings) -> tuple[list[list[float]], CovariateSettings]:
+    """What the column `store` becomes: from a file, from a frame, and from a body of the API."""
+    from service.columnar import CSV, _panel_of_text, read_table
+
+    table.to_csv(path, index=False)
+    settings = model_settings(freq="D", season=7, network={"season": 7}, covariates=learnt)
+    sent = _panel_of_text(read_table(CSV, path.read_bytes()), Frequency.parse("D"), settings, 1)
+    panels = [read_panel(source, "D", None, learnt) for source in (path, table)] + [sent]
+    return [known(panel).static[:, 0].tolist() for panel in panels], known(panels[0]).settings
+
+
+def test_a_name_is_the_same_in_every_file_whatever_the_others_look_like(tmp_path: Path) -> None:
+    table = pd.DataFrame({"unique_id": list("abcde"), "ds": "2024-01-01", "y": 1.0, "store": STORES})
+    _, learnt = codes(table, tmp_path / "all.csv", CovariateSettings(static=("store",)))
+    assert learnt.categories["store"] == ("007", "00A", "08:30", "7", "true")
+    for name, spelt in zip(STORES, ("007", "00A", "08:30", "true", "7"), strict=True):
+        alone = table[table.store == name]
+        found, _ = codes(alone, tmp_path / "one.csv", learnt)
+        assert found == [[learnt.categories["store"].index(spelt) + 1]] * 3, name
+
+
+def test_numbers_that_are_names_keep_their_zeros_and_may_be_missing(tmp_path: Path) -> None:
+    table = pd.DataFrame({"unique_id": list("abcd"), "ds": "2024-01-01", "y": 1.0, "store": ["007", "8", "NA", "9.0"]})
+    declared = CovariateSettings(static=("store",), categorical=("store",))
+    found, learnt = codes(table, tmp_path / "all.csv", declared)
+    assert learnt.categories["store"] == ("007", "8", "9")
+    np.testing.assert_array_equal(found, [[1, 2, np.nan, 3]] * 3)
+    records = [{"unique_id": "a", "ds": "2024-01-01", "y": 1.0, "store": 9}]
+    assert known(read_panel(records, "D", None, learnt)).static.tolist() == [[3]]
+
+
+def test_a_model_of_one_column_takes_no_other() -> None:
+    table = pd.DataFrame({"unique_id": "a", "ds": DAYS, "y": 1.0, "load": 2.0, "price": 3.0})
+    load, price = CovariateSettings(targets=("load",)), CovariateSettings(targets=("price",))
+    assert CovariateWindows.of(read(table, load), load, 1) is None
+    for other in (price, CovariateSettings()):
+        with pytest.raises(InputError, match="forecast"):
+            CovariateWindows.of(read(table, load), other, 1)
