@@ -67,7 +67,7 @@ def up(
     if own_mlflow:
         variables["MLFLOW_TRACKING_URI"] = tracking
     variables |= {"FORECASTER_PORT": str(port), **_no_proxy()}
-    address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+    address = _address(host, port)
     with Processes(settings.logs_dir) as processes:
         if own_mlflow:
             require_free("127.0.0.1", mlflow_port, "--mlflow-port")
@@ -86,6 +86,12 @@ def up(
             _wait_for_quickstart(processes, address, settings)
         _welcome(address, tracking, settings, json, example=quick)
         processes.watch(_tell)
+
+
+def _address(host: str, port: int) -> str:
+    """Where the API answers on this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _tell(text: str) -> None:
@@ -228,7 +234,7 @@ def serve(host: Host = None, port: Port = None, json: Json = False) -> None:
     settings = _service_settings(host=host, port=port)
     require_free(settings.host, settings.port, "--port")
     if json:
-        address = f"http://{settings.host}:{settings.port}"
+        address = _address(settings.host, settings.port)
         emit({"api": address, "docs": f"{address}/docs", "home": str(settings.home)})
         sys.stdout.flush()
     try:

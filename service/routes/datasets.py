@@ -22,6 +22,7 @@ _FORMATS = {
     "text/csv": "csv",
     "application/gzip": "csv.gz",
     columnar.PARQUET: "parquet",
+    "application/parquet": "parquet",
     "application/x-parquet": "parquet",
     columnar.ARROW: "arrow",
     "application/vnd.apache.arrow.file": "arrow",

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from forecaster.cli.stack import _begun, _no_proxy, _service_settings, _welcome, serve
+from forecaster.cli.stack import _address, _begun, _no_proxy, _service_settings, _welcome, serve
 from forecaster.errors import Conflict
 from forecaster.store.database import connect
 from forecaster.store.jobs import JobStore
@@ -69,3 +69,12 @@ def test_a_first_start_that_was_interrupted_goes_on_with_its_own_training(tmp_pa
 def test_a_port_that_is_taken_is_said_before_anything_starts() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(Conflict, match="choose another with --port"):
         serve(host="127.0.0.1", port=taken.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("127.0.0.1", "http://127.0.0.1:80"), ("0.0.0.0", "http://127.0.0.1:80"), ("::1", "http://[::1]:80"),
+     ("::", "http://[::1]:80"), ("api.example", "http://api.example:80")],
+)  # fmt: skip
+def test_addresses_can_be_asked(host: str, address: str) -> None:
+    assert _address(host, 80) == address
