@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
-from forecaster.errors import InputError
+from forecaster.errors import InputError, first_line
 from forecaster.forecast import Forecast
 from forecaster.frequency import IntArray
 from forecaster.panel import FloatArray
@@ -152,7 +152,11 @@ def _reconciled(
         leaves = mean[-sums.shape[1] :]
     else:
         method = MinTraceSparse({"structural": "wls_struct", "ols": "ols"}[how], nonnegative=nonnegative)
-        leaves = method.fit_predict(sums, mean)["mean"][-sums.shape[1] :]
+        try:
+            leaves = method.fit_predict(sums, mean)["mean"][-sums.shape[1] :]
+        except Exception as error:  # its solver gives up, which the library tells by an exception of no kind
+            problem = f"the means cannot be made to add up in this way ({first_line(error)})"
+            raise InputError(problem, field="sums", mend="reconcile bottom-up") from error
     found = BottomUpSparse().fit_predict(sums, np.concatenate([mean[: -sums.shape[1]], leaves]))["mean"]
     return np.asarray(found, np.float64)
 

@@ -23,6 +23,7 @@ from forecaster.decoders import build_decoder
 from forecaster.gaps import bridge
 from forecaster.heads import CountHead, Head, Parameters, build_head
 from forecaster.normalisation import farthest, locate, spread, tame, unit_size
+from forecaster.precision import full_precision
 from forecaster.settings import CovariateSettings, ModelSettings, NetworkSettings
 from forecaster.step_encoder import StepEncoder, Steps
 from forecaster.transforms import relative, transform, transform_truth, untransform
@@ -155,7 +156,8 @@ class SegmentNetwork(nn.Module):
     def decode(self, encoded: Encoded) -> Parameters:
         """The head's parameters of each step of the horizon."""
         s = self.settings
-        centre = self.highway(encoded.z[:, -s.highway :])
+        with full_precision(encoded.z.device.type):  # in bf16 a smooth season would lose its fine steps
+            centre = self.highway(encoded.z[:, -s.highway :])
         features = self._features(encoded)
         if s.decoder == "autoregressive":
             before = encoded.segments[:, -1, : s.segment]
