@@ -20,7 +20,7 @@ from forecaster.frequency import Frequency, IntArray
 from forecaster.panel import FloatArray
 
 LARGEST_STEP = 2**53  # what JSON and floats carry exactly
-_MISSING_WORDS = ("", "na", "n/a", "nan", "null", "none")  # beside numbers
+MISSING_WORDS = ("", "na", "n/a", "nan", "null", "none")  # beside numbers
 _ZONE = r"(?:[Zz]|[+-]\d\d:?(?:\d\d)?)$"
 _FIRST, _LAST = np.datetime64("0001-01-01", "us"), np.datetime64("9999-12-31T23:59:59.999999", "us")
 
@@ -68,7 +68,7 @@ def numbers(given: pa.Array, name: NameOf, field: str = "y") -> FloatArray:
 def without_words(text: pa.Array) -> pa.Array:
     """Trimmed text, null where it says in words that there is no number (`NA`)."""
     trimmed = pc.utf8_trim_whitespace(text)
-    words = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(_MISSING_WORDS))
+    words = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(MISSING_WORDS))
     return pc.if_else(words, None, trimmed)
 
 
@@ -236,7 +236,7 @@ def _bad_timestamp(problem: str, series: Any, field: str) -> InputError:
 def _numbers_in_text(text: pd.Series[str], name: NameOf, field: str) -> npt.NDArray[np.float64]:
     """Some cell is no number: find out which, or that it only says so in words."""
     parsed = pd.to_numeric(text.replace("", None), errors="coerce")
-    blank = text.fillna("").str.strip().str.lower().isin(_MISSING_WORDS)
+    blank = text.fillna("").str.strip().str.lower().isin(MISSING_WORDS)
     wrong = parsed.isna() & ~blank
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])

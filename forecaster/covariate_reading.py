@@ -5,12 +5,13 @@ Legend: N series, U steps of all series, R rows of a batch, D columns that chang
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
 
-from forecaster.columns import NameOf, is_text, names, numbers, without_words
+from forecaster.columns import MISSING_WORDS, NameOf, is_text, names, numbers, without_words
 from forecaster.combining import Gathering, gathering
 from forecaster.errors import InputError
 from forecaster.frequency import IntArray
@@ -20,6 +21,7 @@ from forecaster.settings import Aggregation, CovariateSettings
 
 _MOST_CATEGORIES = 1000  # of a column, by name; the others count as unknown
 _TOLD = 5
+_NUMBER = re.compile(r"-?\d+(\.\d*)?")
 
 
 class CovariateReader:
@@ -92,8 +94,8 @@ class _Column:
         self._name = column
         self._trained = column in settings.categories or column in settings.scales
         self._kind = self._declared(settings)
-        self._numbers = column in settings.categorical  # so a word such as NA is none of its names
         self._codes = {name: code for code, name in enumerate(settings.categories.get(column, ()), 1)}
+        self._declared_names = column in settings.categorical
         self._unknown: dict[str, None] = {}
 
     def _declared(self, settings: CovariateSettings) -> bool | None:
@@ -109,7 +111,19 @@ class _Column:
 
     @property
     def categories(self) -> tuple[str, ...]:
-        return tuple(self._codes) if self._trained else tuple(sorted(self._codes)[:_MOST_CATEGORIES])
+        if self._trained:
+            return tuple(self._codes)
+        told = [name for name in self._codes if name not in self._words()]
+        return tuple(sorted(told)[:_MOST_CATEGORIES])
+
+    def _words(self) -> set[str]:
+        """Names such as `NA` among numbers, which say that there is none."""
+        words = {name for name in self._codes if name.strip().lower() in MISSING_WORDS}
+        return words if self._numbered(self._codes.keys() - words) else set()
+
+    def _numbered(self, names: Iterable[str]) -> bool:
+        """Whether the column was declared as one of numbers that are names, and these are such."""
+        return self._declared_names and all(_NUMBER.fullmatch(name) for name in names)
 
     def read(self, column: pa.Array, name: NameOf) -> FloatArray:
         """[R] numbers, or codes in the order in which names came."""
@@ -117,7 +131,9 @@ class _Column:
             self._kind = is_text(column)
         if not self._kind:
             return numbers(column, name, self._name)
-        found = names(without_words(column) if self._numbers and is_text(column) else column, self._name)
+        if self._trained and self._numbered(self._codes) and is_text(column):
+            column = without_words(column)
+        found = names(column, self._name)
         codes = np.array([self._code(text) for text in found.dictionary.to_pylist()], np.float32)
         index = found.indices.to_numpy(zero_copy_only=False)
         missing = np.isnan(index) if index.dtype.kind == "f" else np.zeros(len(index), bool)
@@ -130,7 +146,8 @@ class _Column:
         if self._trained:
             return
         place = {name: code for code, name in enumerate(self.categories, 1)}
-        table = np.array([0, *(place.get(name, 0) for name in self._codes)], np.float32)
+        words = self._words()
+        table = np.array([0, *(np.nan if name in words else place.get(name, 0) for name in self._codes)], np.float32)
         for part in parts(len(codes)):
             own = codes[part]
             codes[part] = np.where(np.isnan(own), np.nan, table[np.nan_to_num(own).astype(np.int64)])
@@ -147,14 +164,16 @@ class _Column:
         if not self._trained:
             return self._codes.setdefault(_spelt(name), len(self._codes) + 1)
         code = self._codes.get(name) or self._codes.get(_spelt(name), 0)
+        if not code and name.isdecimal():  # as models of the first releases know it
+            code = self._codes.get(str(int(name)), 0)
         if not code:
             self._unknown[name] = None
         return code
 
 
 def _spelt(name: str) -> str:
-    """One spelling of what files write in several ways: 7 beside a missing value as 7.0, and truth with a capital."""
+    """One spelling of what files write in several ways: 7 beside a missing value as 7.0, and truth with capitals."""
     whole, point, rest = name.partition(".")
     if point and rest.strip("0") == "" and whole.removeprefix("-").isdecimal():
         return whole
-    return {"True": "true", "False": "false"}.get(name, name)
+    return name.lower() if name.lower() in ("true", "false") else name

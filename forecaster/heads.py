@@ -16,7 +16,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from forecaster.normalisation import farthest
 from forecaster.settings import NetworkSettings
 
 _NARROWEST = 1e-3  # spread of a distribution, in units of the window's
@@ -48,7 +47,7 @@ class Head(nn.Module):
     def __init__(self, settings: NetworkSettings, parameters_per_step: int) -> None:
         super().__init__()
         self.segment, self.parameters_per_step = settings.segment, parameters_per_step
-        self.farthest = farthest(settings.season)  # that a truth may lie
+        self.reach = settings.reach
         self.linear = nn.Linear(settings.width, settings.segment * parameters_per_step)
         self.linear.weight.data.mul_(0.1)  # begin near the shortcut's forecast
         self.linear.bias.data.zero_()
@@ -106,7 +105,7 @@ class NormalHead(Head):
 
     def log_likelihood(self, found: Parameters, truth: Tensor) -> Tensor:
         width = _width(found.raw[..., 1])
-        deviate = (truth.clamp(-self.farthest, self.farthest) - found.raw[..., 0] - found.centre) / width
+        deviate = (truth.clamp(-self.reach, self.reach) - found.raw[..., 0] - found.centre) / width
         return -0.5 * deviate.square() - width.log() - 0.5 * math.log(2 * math.pi)
 
 
@@ -132,7 +131,7 @@ class StudentHead(Head):
 
     def log_likelihood(self, found: Parameters, truth: Tensor) -> Tensor:
         width, freedom = _width(found.raw[..., 1]), _freedom(found.raw[..., 2])
-        deviate = (truth.clamp(-self.farthest, self.farthest) - found.raw[..., 0] - found.centre) / width
+        deviate = (truth.clamp(-self.reach, self.reach) - found.raw[..., 0] - found.centre) / width
         bulge = torch.lgamma((freedom + 1) / 2) - torch.lgamma(freedom / 2) - 0.5 * (freedom * math.pi).log()
         return bulge - width.log() - (freedom + 1) / 2 * torch.log1p(deviate.square() / freedom)
 

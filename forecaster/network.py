@@ -22,7 +22,7 @@ from forecaster.cells import State, build_cell
 from forecaster.decoders import build_decoder
 from forecaster.gaps import bridge
 from forecaster.heads import CountHead, Head, Parameters, build_head
-from forecaster.normalisation import farthest, locate, spread, tame, unit_size
+from forecaster.normalisation import locate, spread, tame, unit_size
 from forecaster.precision import full_precision
 from forecaster.settings import CovariateSettings, ModelSettings, NetworkSettings
 from forecaster.step_encoder import StepEncoder, Steps
@@ -127,8 +127,7 @@ class SegmentNetwork(nn.Module):
         values = tame(values, observed)
         location = locate(values, observed, s.location)
         scale = spread(values, observed, s.scale, self.typical_scale, relative, s.season)
-        bound = farthest(s.season)
-        z = torch.where(observed, (values - location) / scale, 0.0).clamp(-bound, bound)
+        z = torch.where(observed, (values - location) / scale, 0.0).clamp(-s.reach, s.reach)
         if steps is not None:
             z = torch.where(observed, z - steps.effect[:, : s.context], 0.0)
         z = bridge(z, observed, s.season)

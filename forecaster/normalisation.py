@@ -22,15 +22,6 @@ _FEWEST_STEPS = 20  # observed, from which a usual range is told
 _FEWEST = 3  # observed values that say anything of a series' variation
 
 
-def farthest(season: int) -> float:
-    """How far normalised values may lie.
-
-    Where a season rules, all of its curve is to be seen, however smooth: by the minute, a day's wave is 720 of its mean
-    changes high. Where none does, what is so far from the last value is long gone.
-    """
-    return 50.0 if season == 1 else 1000.0
-
-
 def fill(
     values: Float[Tensor, "batch context"], observed: Bool[Tensor, "batch context"], period: int
 ) -> Float[Tensor, "batch context"]:

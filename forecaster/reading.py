@@ -221,10 +221,13 @@ class _Layout:
         np.maximum.at(self.longest, series[ends], day_of_month(local[ends]))
 
     def _check_phase(self, series: IntArray, phase: IntArray, ds: npt.NDArray[Any]) -> None:
-        own, longest = self.phase[series], self.longest[series]
-        short = self.freq.is_month_end(phase) & (phase // 32 == own // 32) & (longest <= own % 32)
-        late = ~self.freq.is_month_end(own) & (longest > own % 32)  # the last day of a month that has this day too
-        off = ((phase != own) & ~short) | late | self.freq.off_grid(phase)
+        own = self.phase[series]
+        off = (phase != own) | self.freq.off_grid(phase)
+        if self.freq.kind == "month":
+            longest = self.longest[series]
+            short = self.freq.is_month_end(phase) & (phase // 32 == own // 32) & (longest <= own % 32)
+            late = ~self.freq.is_month_end(own) & (longest > own % 32)  # the last day of a month that has this day too
+            off = (off & ~short) | late
         if off.any():
             row = int(np.flatnonzero(off)[0])
             raise InputError(
@@ -297,17 +300,26 @@ def _combined(rows: npt.NDArray[np.int32], offsets: IntArray, layout: _Layout) -
     if all_rows > filled:
         word = {"last": "last value"}.get(str(layout.rules.combine), layout.rules.combine)
         yield f"{all_rows} rows with values were combined into {filled} steps, each by its {word}"
-    steps = np.add.reduceat(rows > 0, offsets[:-1], dtype=np.int64)
-    usual = np.add.reduceat(rows, offsets[:-1]) / np.maximum(steps, 1)
-    last = np.maximum.reduceat(np.where(rows > 0, np.arange(len(rows)), 0), offsets[:-1])
-    short = np.flatnonzero(rows[last] < _WHOLE_STEP * usual)
+    bounds = (offsets[group.start : group.stop + 1] for group in groups(offsets))  # temporaries of a part's size
+    last, usual = (np.concatenate(part) for part in zip(*(_last_and_usual(rows, own) for own in bounds), strict=True))
+    short = np.flatnonzero(last < _WHOLE_STEP * usual)
     if layout.rules.resample and len(short):
         one = int(short[0])
-        example = f"series {layout.name(one)!r}: {rows[last[one]]}, usually {usual[one]:.0f}"
+        example = f"series {layout.name(one)!r}: {last[one]}, usually {usual[one]:.0f}"
         yield (
             f"the last step of {len(short)} series has far fewer rows than usual ({example}): "
             "if it was not over yet, leave its rows out"
         )
+
+
+def _last_and_usual(rows: npt.NDArray[np.int32], offsets: IntArray) -> tuple[IntArray, npt.NDArray[np.float64]]:
+    """[N] rows of the last step that has some, and of the mean one, of the series between these offsets."""
+    first = offsets[:-1] - offsets[0]
+    part = rows[offsets[0] : offsets[-1]]
+    has = part > 0
+    place = np.maximum.reduceat(np.where(has, np.arange(len(part)), 0), first)
+    steps = np.maximum(np.add.reduceat(has, first, dtype=np.int64), 1)
+    return part[place].astype(np.int64), np.add.reduceat(part, first) / steps
 
 
 def _name_of_row(layout: _Layout, series: IntArray, row: int) -> Any:

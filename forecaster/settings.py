@@ -82,6 +82,9 @@ class NetworkSettings(Settings):
     """What a window is divided by: its standard deviation, its mean absolute one-step change, its mean size, or 1.4826
     times its median absolute deviation (`robust`)."""
 
+    reach: float = Field(default=50.0, ge=1)
+    """How far normalised values may lie, and a truth whose likelihood counts; what is farther counts as so far."""
+
     logarithm: bool = False
     """Whether this network works on logarithms, though the model has no transform; a window with a value of zero or
     less is then read as it is. Members that do and members that do not err differently."""

@@ -136,8 +136,8 @@ def _open_csv(path: str, compression: str | None, wanted: Wanted) -> Source:
 
 def typed(table: pa.Table, columns: Sequence[str]) -> pa.Table:
     """A table of text with the columns of this name that can be read as something else so read, as those of a file."""
-    there = [column for column in columns if column in table.column_names]
-    types = _types_of_text(iter(table.to_batches()), there) if there else {}
+    there = [column for column in columns if table.column_names.count(column) == 1]
+    types = _types_of_text(iter(table.to_batches()), there) if there and table.num_rows else {}
     return pa.Table.from_batches([_typed(batch, types) for batch in table.to_batches()]) if types else table
 
 

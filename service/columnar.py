@@ -33,6 +33,7 @@ MOST_ROWS, MOST_COLUMNS, MOST_BYTES = 20_000_000, 1000, 1 << 30
 _VIEW_NUMBERS = 4  # of 32 bits in a view of a text
 _BATCH_ROWS = 8192  # of a Parquet body, between two looks at how much it has become
 _TOLD_WARNINGS = 10
+_QUOTED = pyarrow.csv.ParseOptions(newlines_in_values=True)
 
 
 def parse(media_type: str, parameters: ForecastParameters, body: bytes) -> Question:
@@ -159,10 +160,11 @@ def _lengths(texts: pa.Array) -> pa.Array:
 
 def _read_csv(body: bytes) -> pa.Table:
     # All of it as text: a cell that is no date or number can then be named with its series.
-    with pyarrow.csv.open_csv(pa.BufferReader(body)) as opened:
-        types = dict.fromkeys(opened.schema.names, pa.string())
+    with pyarrow.csv.open_csv(pa.BufferReader(body), parse_options=_QUOTED) as opened:
+        types = {field.name: pa.string() for field in opened.schema if not pa.types.is_binary(field.type)}
     blank = pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=["", "null", "NULL"])
-    reading = pyarrow.csv.ReadOptions(use_threads=False)
+    # In one block, whose end no quoted line break can be taken for.
+    reading = pyarrow.csv.ReadOptions(use_threads=False, block_size=len(body) + 1)
     return pyarrow.csv.read_csv(pa.BufferReader(body), read_options=reading, convert_options=blank)
 
 

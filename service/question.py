@@ -63,6 +63,8 @@ def answer(question: Question, model: ServedModel, most_points: int) -> Answer:
     settings = predictor.info.settings
     try:
         check_freq(question.freq, model)
+        if question.reconcile != "structural" and not question.sums:
+            raise InputError("there are no sums to reconcile", field="reconcile", mend="give sums, or leave it out")
         panel = question.panel(predictor.freq, settings, question.horizon or settings.horizon)
         _check_size(question, panel.n_series, predictor.info.horizon, most_points)
         forecast = predictor.predict(
@@ -72,8 +74,6 @@ def answer(question: Question, model: ServedModel, most_points: int) -> Answer:
             quantiles=question.quantiles,
             paths=question.paths,
         )
-        if question.reconcile != "structural" and not question.sums:
-            raise InputError("there are no sums to reconcile", field="reconcile", mend="give sums, or leave it out")
         if question.sums:
             forecast = reconcile(forecast, question.sums, question.reconcile, settings)
     except InputError as error:

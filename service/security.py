@@ -39,7 +39,7 @@ def require_key(keys: Sequence[SecretStr]) -> Callable[..., Awaitable[None]]:
 async def refuse_other_pages(request: Request, parts: Needs) -> None:
     """For calls that change something without a body: a browser sends those for any page, without asking."""
     origin, allowed = request.headers.get("origin"), parts.settings.cors_origins
-    if origin is None or "*" in allowed or origin in allowed:
+    if origin is None or "*" in allowed or origin in allowed or request.headers.get("sec-fetch-site") == "same-origin":
         return
     if urlsplit(origin).netloc != request.headers.get("host"):
         raise HTTPException(403, f"pages of {origin[:200]} may not call this; see FORECASTER_CORS_ORIGINS")

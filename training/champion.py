@@ -22,6 +22,7 @@ from training.evaluation import cross_calibrated
 from training.settings import Promotion
 
 MEASURE = "sql"  # scaled quantile loss: proper for the whole forecast, and comparable over series
+_GONE = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 logger = logging.getLogger(__name__)
 
 
@@ -75,7 +76,7 @@ def _fetched(champion: ModelVersion, directory: Path) -> Path:
     try:
         return download(champion, directory)
     except MlflowException as error:
-        if error.get_http_status_code() >= 500:
+        if error.error_code not in _GONE:
             raise
         raise ArtifactError(f"its files cannot be fetched ({first_line(error)})") from error
 

@@ -31,6 +31,7 @@ _LONG_FIT, _OFTEN_SEEN = 200, 6  # where it has more steps than this, and more p
 _USUAL_HORIZON = 48  # with a longer horizon windows overlap more, and passes count for more
 _SEASONLESS = -0.1  # skill of the seasonal naive method against the naive one below which nothing is made of a season
 _INTERMITTENT = 0.1  # share of zeros from which a distribution of counts forecasts them better than free quantiles
+_USUAL_REACH, _FAR = 50.0, 1000.0  # of normalised values
 _POSITIVE = 0.99  # share of values above zero from which percentages and logarithms mean something
 
 
@@ -171,6 +172,7 @@ def _network(
     seasonal = freq.season > 1 and context >= 2 * freq.season and telling
     whole_day = _calm(freq) and shape.segment >= max(freq.season, _LONG_SEGMENT)
     halved = often and whole_day and profile.series <= _FEW_SERIES
+    scale: Scale = "std" if seasonal and _calm(freq) and not often else "change"
     width = {"fast": min(shape.width, 64)}.get(preset, shape.width)
     return NetworkSettings(
         horizon=horizon,
@@ -181,9 +183,16 @@ def _network(
         highway=min(context, 168 if freq.season == 24 else max(lags, default=1)),
         width=width,
         dropout=shape.dropout,
-        scale="std" if seasonal and _calm(freq) and not often else "change",
+        scale=scale,
+        reach=_reach(seasonal, scale),
         variability=profile.share_positive >= _POSITIVE and not often,
     )
+
+
+def _reach(seasonal: bool, scale: Scale) -> float:
+    """Where a season rules, all of its curve is to be seen, however smooth: by the minute, a day's wave is 720 of its
+    mean changes high. Where none does, what is so far from the last value is long gone."""
+    return _FAR if seasonal and scale == "change" else _USUAL_REACH
 
 
 def _members(
@@ -207,11 +216,12 @@ def _members(
     segment = segment // 2 if segment % 2 == 0 and segment >= _LONG_SEGMENT else 2 * segment
     longer = min(int(_LONGER * network.context), profile.longest - 1)
     rescaled: dict[Scale, Scale] = {"std": "change", "change": "std"} if freq.season > 1 else {}
+    scale = rescaled.get(network.scale, network.scale)
     others: list[dict[str, Any]] = [
         {"cell": "lstm", "logarithm": logarithm},
         {"segment": min(segment, network.context)},
         {"context": max(network.context, longer)},
-        {"scale": rescaled.get(network.scale, network.scale), "logarithm": logarithm},
+        {"scale": scale, "reach": _reach(network.season > 1, scale), "logarithm": logarithm},
     ]
     return (network, *(network.model_copy(update=other) for other in others))
 

@@ -14,12 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 from forecaster.artifact import load_artifact, save_artifact
 from forecaster.backtest import held_out_steps
 from forecaster.panel import Panel
 from forecaster.predictor import ModelInfo, Predictor
+from forecaster.schema import VERSION
 from forecaster.store.settings import StoreSettings
 from training import champion, publishing
 from training.evaluation import Evaluation, evaluate_training, training_backtest
@@ -40,7 +42,7 @@ from training.templating import render
 from training.tracking import Run, tracked_run
 
 Guard = Callable[[], None]
-_PLAN = "plan.json"
+_PLAN = "plan.txt"
 
 
 def run_training(
@@ -157,8 +159,10 @@ def _keep_plan(task: _Task) -> None:
     So it is with a new release, or when the model to start from is another by now.
     """
     began = "" if task.start.info is None else task.start.info.created_at
-    kept, plan = task.work / _PLAN, f"{began}{task.plan.model_dump_json()}"
-    if kept.exists() and kept.read_text(encoding="utf-8") != plan:
+    told = (version("forecaster"), VERSION, began, task.plan.model_dump_json())
+    kept, plan = task.work / _PLAN, "\n".join(map(str, told))
+    begun = any(task.work.iterdir())
+    if begun and not (kept.exists() and kept.read_text(encoding="utf-8") == plan):
         task.reporter.say("other settings than in the attempt before: beginning anew")
         shutil.rmtree(task.work)
         task.work.mkdir()

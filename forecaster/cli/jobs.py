@@ -37,7 +37,8 @@ def open_store(settings: StoreSettings | None = None) -> JobStore:
 @app.command("submit")
 def submit(
     data: Annotated[
-        str, typer.Argument(help="A stored data set (name or name@digest), or a file, which is stored first.")
+        str,
+        typer.Argument(help="A stored data set (name or name@digest), or a file, which is stored under its name."),
     ],
     name: options.Name,
     horizon: options.Horizon,
@@ -66,7 +67,7 @@ def submit(
     covariates = options.covariate_settings(targets, static, past, future, categorical, holidays)
     from forecaster.store.datasets import DatasetStore
     from forecaster.store.settings import StoreSettings
-    from forecaster.store.spec import JobSpec
+    from forecaster.store.spec import NAME, JobSpec
 
     datasets = DatasetStore.of(StoreSettings())
     a_file = "://" in data or Path(data).is_file()
@@ -84,7 +85,9 @@ def submit(
         raise InputError(
             first["msg"], field=".".join(map(str, first["loc"])), mend="see `forecaster jobs submit --help`"
         ) from error
-    stored = datasets.put(name, data) if a_file else _stored(datasets, data)
+    stem = Path(data).name.split(".")[0]
+    kept_as = stem if NAME.fullmatch(stem) else name
+    stored = datasets.put(kept_as, data) if a_file else _stored(datasets, data)
     store = open_store()
     job = store.submit(spec.model_copy(update={"dataset": stored.reference}))
     if wait:

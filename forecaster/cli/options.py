@@ -134,11 +134,13 @@ def parse_changes(pairs: list[str] | None) -> dict[str, Any]:
         if not equals or not name:
             raise InputError(f"{pair!r} is not a setting", field="--set", mend="write name=value")
         try:
-            changes |= dotted({name: yaml.safe_load(text)})
+            value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise InputError(
                 f"{text!r} is not a value", field=name, mend="write a number, a word or a [list]"
             ) from error
+        nested = isinstance(value, dict) and not any("." in str(key) for key in value)  # of a column with a point
+        changes |= dotted({name: value}) if nested else {name: value}
     return changes
 
 

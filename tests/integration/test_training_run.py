@@ -262,7 +262,7 @@ def test_a_further_attempt_with_other_settings_begins_anew(
     asked = request("anew", work=work, job_id="e" * 32)
     with pytest.raises(InterruptedError):
         train(asked, settings, guard=_stop)
-    assert (work / "plan.json").exists()
+    assert (work / "plan.txt").exists()
     fitted = {path.name for path in work.iterdir() if path.is_dir()}
     assert any("fit" in name for name in fitted)
     other = asked.model_copy(update={"changes": {**QUICK, "network.width": 24}})

@@ -315,3 +315,21 @@ def test_a_model_of_one_column_takes_no_other() -> None:
     for other in (price, CovariateSettings()):
         with pytest.raises(InputError, match="forecast"):
             CovariateWindows.of(read(table, load), other, 1)
+
+
+def test_names_that_look_like_nothing_are_names_where_others_are_no_numbers(tmp_path: Path) -> None:
+    table = pd.DataFrame({"unique_id": list("abc"), "ds": "2024-01-01", "y": 1.0, "store": ["None", "flyer", "NA"]})
+    declared = CovariateSettings(static=("store",), categorical=("store",))
+    found, learnt = codes(table, tmp_path / "all.csv", declared)
+    assert learnt.categories["store"] == ("NA", "None", "flyer")
+    assert found == [[2, 3, 1]] * 3
+    again, _ = codes(table, tmp_path / "all.csv", learnt)
+    assert again == found
+
+
+def test_names_are_known_as_earlier_releases_spelt_them() -> None:
+    learnt = CovariateSettings(static=("store",), categorical=("store",), categories={"store": ("7", "8", "true")})
+    table = pd.DataFrame({"unique_id": list("abc"), "ds": "2024-01-01", "y": 1.0, "store": ["007", "8.0", "TRUE"]})
+    panel = read(table, learnt)
+    assert known(panel).static[:, 0].tolist() == [1, 2, 3]
+    assert panel.notes == ()

@@ -101,7 +101,7 @@ def test_a_truth_on_the_far_side_of_a_smooth_season_is_likeliest_where_it_is(hea
     truth = torch.full((1, 3), 120.0)
     centre = torch.tensor([[119.0, 120.0, 121.0]])
     found = Parameters(raw, centre, torch.zeros(1, 1), torch.ones(1, 1))
-    likelihood = build_head(network_settings(head=head, season=24), DEFAULT_QUANTILES).log_likelihood(found, truth)
+    likelihood = build_head(network_settings(head=head, reach=1000), DEFAULT_QUANTILES).log_likelihood(found, truth)
     assert likelihood.argmax() == 1
-    clipped = build_head(network_settings(head=head, season=1), DEFAULT_QUANTILES).log_likelihood(found, truth)
+    clipped = build_head(network_settings(head=head), DEFAULT_QUANTILES).log_likelihood(found, truth)
     assert clipped.argmax() == 0

@@ -135,7 +135,9 @@ def test_the_untrained_network_is_seasonal_naive() -> None:
 def test_a_smooth_season_is_seen_as_a_whole() -> None:
     """By the five minutes a day's wave rises by more than a hundred of its mean changes."""
     seasonal = {"horizon": 288, "context": 576, "segment": 48, "season": 288, "lags": (288,), "highway": 288}
-    net = make_predictor(trained=False, freq="5min", season=288, network={**seasonal, "scale": "change"}).network
+    net = make_predictor(
+        trained=False, freq="5min", season=288, network={**seasonal, "scale": "change", "reach": 1000}
+    ).network
     day = 20 + 10 * torch.sin(torch.arange(288) * 2 * torch.pi / 288)
     values = day.repeat(2)[None]
     median = net(values, torch.ones_like(values, dtype=torch.bool))[0, :, net.median]

@@ -7,8 +7,20 @@ import pyarrow.parquet
 import pytest
 
 from forecaster.errors import InputError
+from forecaster.frequency import Frequency
+from forecaster.panel import Panel
 from service import columnar
-from service.columnar import ARROW, CSV, MOST_COLUMNS, MOST_ROWS, PARQUET, read_table, write_table
+from service.columnar import (
+    ARROW,
+    CSV,
+    MOST_COLUMNS,
+    MOST_ROWS,
+    PARQUET,
+    _panel_of_text,
+    read_table,
+    write_table,
+)  # fmt: skip
+from tests.fixtures_models import model_settings
 
 
 def huge(media_type: str) -> bytes:
@@ -90,3 +102,29 @@ def test_fractions_of_seconds_are_written_where_there_are_any() -> None:
     for micros, text in (([0, 1_000_000], "00:00:01\n"), ([0, 1_500_000], "00:00:01.500000\n")):
         table = pa.table({"ds": pa.array(micros, pa.timestamp("us"))})
         assert write_table(CSV, table).decode().replace('"', "").endswith(f"1970-01-01T{text}")
+
+
+PRICED = model_settings(freq="D", season=7, network={"season": 7}, covariates={"future": ["price"]})
+
+
+def from_csv(body: bytes) -> Panel:
+    return _panel_of_text(read_table(CSV, body), Frequency.parse("D"), PRICED, 1)
+
+
+def test_a_csv_of_covariates_without_rows_or_with_a_column_twice_is_refused() -> None:
+    with pytest.raises(InputError, match="no rows"):
+        from_csv(b"unique_id,ds,y,price\n")
+    with pytest.raises(InputError, match="twice"):
+        from_csv(b"unique_id,ds,y,price,price\na,2024-01-01,1,2,3\n")
+
+
+def test_a_column_that_nobody_uses_may_be_in_any_encoding() -> None:
+    panel = from_csv("unique_id,ds,y,price,town\na,2024-01-01,1,2,Z\xfcrich\n".encode("latin-1"))
+    assert panel.values.tolist() == [1.0]
+    assert any("town" in note for note in panel.notes)
+
+
+def test_a_line_break_in_quotes_breaks_no_large_body() -> None:
+    rows = "".join(f'a,{day},1,2,"some\nlong {"x" * 90} text"\n' for day in range(1, 20_000))
+    panel = from_csv(f"unique_id,ds,y,price,note\n{rows}".encode())
+    assert len(panel.values) == 19_999

@@ -5,6 +5,7 @@ import pytest
 
 from forecaster.errors import InputError
 from forecaster.frequency import Frequency
+from forecaster.settings import NetworkSettings
 from tests.fixtures_models import make_panel
 from training.choose import choose_settings, override
 from training.profile import Profile, profile_panel
@@ -234,3 +235,22 @@ def test_a_short_fit_is_tried_where_a_full_one_sees_all_values_often() -> None:
     assert choose(observed=1_000_000).fit.shorter == ()
     assert choose(observed=50_000, preset="fast").fit.shorter == ()
     assert choose(observed=3_000).fit.shorter == (), "what is short already is not shortened"
+
+
+@pytest.mark.parametrize(
+    ("freq", "preset", "observed", "skill", "expected"),
+    [
+        ("5min", "best", 5_000, 0.5, {("change", 1000), ("std", 50)}),
+        ("h", "best", 1_000_000, 0.5, {("std", 50), ("change", 1000)}),
+        ("D", "balanced", 1_000_000, -0.5, {("change", 50)}),
+    ],
+)
+def test_a_season_is_seen_as_far_as_it_goes_where_changes_are_the_unit(
+    freq: str, preset: str, observed: int, skill: float, expected: set[tuple[str, float]]
+) -> None:
+    members = choose(freq, 24, preset, observed=observed, seasonal_skill=skill, longest=20_000).model.members
+    assert {(member.scale, member.reach) for member in members} == expected
+
+
+def test_a_model_of_an_earlier_release_sees_as_far_as_it_did() -> None:
+    assert NetworkSettings(horizon=1, context=2).reach == 50
