@@ -27,7 +27,7 @@ from forecaster.settings import CovariateSettings
 from forecaster.windows import Context
 
 HISTORY = "history"
-_COLUMNS = ("unique_id", "target", "ds", "median", "base", HISTORY, "calendar", "holiday")  # of an explanation anyway
+_COLUMNS = ("unique_id", "target", "ds", "median", "base", HISTORY)  # of an explanation anyway
 _ORDERS = 24  # in which the parts become known
 _AT_ONCE = 64  # windows
 _ORDERS_OF_ONE = Lock()  # orders are drawn from the process's only generator
@@ -87,10 +87,11 @@ def explain(predictor: Predictor, panel: Panel, *, horizon: int | None = None) -
 def _groups(settings: CovariateSettings) -> dict[str, list[int]]:
     """[F] parts by name, and which numbers of a step belong to each; the calendar is one, holidays another."""
     groups: dict[str, list[int]] = {HISTORY: []}
+    parts = ["holiday" if feature == "holiday" else "calendar" for feature in settings.calendar]
     for number, column in enumerate(settings.columns):
-        groups[f"covariate {column}" if column in _COLUMNS else column] = [number]
-    for number, feature in enumerate(settings.calendar, len(settings.columns)):
-        groups.setdefault("holiday" if feature == "holiday" else "calendar", []).append(number)
+        groups[f"covariate {column}" if column in (*_COLUMNS, *parts) else column] = [number]
+    for number, part in enumerate(parts, len(settings.columns)):
+        groups.setdefault(part, []).append(number)
     return groups
 
 

@@ -73,7 +73,7 @@ class Processes:
                 os.killpg(process.pid, signal.SIGKILL)  # and whatever it may have left behind
             process.wait()
         for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: not one of Python's
 
     def start(self, program: Program) -> None:
         """Start a program in a session of its own, so that Ctrl-C reaches it through us and in good order."""

@@ -87,3 +87,20 @@ def test_what_a_forecast_warns_of_is_told_of_its_explanation() -> None:
     expected = predictor.predict(given).warnings
     assert expected[0][0] == "a column was ignored"
     assert explain(predictor, given).warnings == expected
+
+
+@pytest.mark.parametrize(
+    ("columns", "calendar", "parts"),
+    [
+        (("base", "history", "holiday"), (), [HISTORY, "covariate base", "covariate history", "holiday"]),
+        (("calendar", "holiday"), ("hour",), [HISTORY, "covariate calendar", "holiday", "calendar"]),
+    ],
+)
+def test_covariates_called_like_other_columns_keep_their_shares(
+    columns: tuple[str, ...], calendar: tuple[str, ...], parts: list[str]
+) -> None:
+    scales = dict.fromkeys(columns, (0.0, 1.0))
+    predictor = make_predictor(covariates={"past": columns, "calendar": calendar, "scales": scales})
+    found = explain(predictor, panel(predictor), horizon=4)
+    assert list(found.parts) == parts
+    assert found.to_table().column_names[2:] == ["median", "base", *parts]
