@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from forecaster.errors import InputError, Unavailable, first_line
 
@@ -21,6 +23,18 @@ _BUSY_SECONDS = 10.0  # how long a writer waits for SQLite's one write lock
 
 # A host that vanishes without a word must not hold a worker beyond its lease.
 _POSTGRES_PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 10_000}
+
+
+def _is_locked(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+
+
+_switching = Retrying(
+    retry=retry_if_exception(_is_locked),
+    wait=wait_random(0.01, 0.1),
+    stop=stop_after_delay(_BUSY_SECONDS),
+    reraise=True,
+)
 
 
 class now(FunctionElement[float]):
@@ -93,7 +107,11 @@ def _sqlite_engine(url: URL) -> Engine:
 
 
 def _use_write_ahead_log(connection: Any, _: Any) -> None:
-    connection.execute("PRAGMA journal_mode=WAL").close()  # readers and the writer do not block each other
+    # Readers and the writer do not block each other. Of several processes that switch a new file at once SQLite refuses
+    # some on the spot, whatever their patience.
+    for attempt in _switching.copy():
+        with attempt:
+            connection.execute("PRAGMA journal_mode=WAL").close()
 
 
 def _begin(connection: Connection) -> None:
