@@ -113,8 +113,7 @@ class _Column:
     def categories(self) -> tuple[str, ...]:
         if self._trained:
             return tuple(self._codes)
-        told = [name for name in self._codes if name not in self._words()]
-        return tuple(sorted(told)[:_MOST_CATEGORIES])
+        return tuple(sorted(self._codes.keys() - self._words())[:_MOST_CATEGORIES])
 
     def _words(self) -> set[str]:
         """Names such as `NA` among numbers, which say that there is none."""
