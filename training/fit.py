@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from forecaster.network import ForecastNetwork
 from training.lightning import Callback, ModelCheckpoint, WeightAveraging, pl
 from training.loss import Objective
 from training.progress import Progress
+from training.recorded import Loss, recorded_loss
 from training.sampling import Batch, BatchStream, TrainingWindows
 from training.settings import FitSettings
 
@@ -49,15 +51,19 @@ Observer = Callable[[Progress], None]
 
 
 class LitForecaster(pl.LightningModule):
-    """A thin shell: the loss of a batch, and the optimiser."""
+    """A thin shell: the loss of a batch, and the optimiser. On a GPU all batches have the shapes of the first."""
 
     def __init__(self, network: ForecastNetwork, objective: Objective, settings: FitSettings) -> None:
         super().__init__()
         self.network, self.objective, self.settings = network, objective, settings
+        self._loss: Loss | None = None
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        loss: Tensor = self.objective(self.network, batch)
-        return loss
+        if self._loss is None:  # not before the first step: what is recorded keeps this step's precision
+            on_gpu = batch.error_scale.device.type == "cuda"
+            here = partial(self.objective, self.network)
+            self._loss = recorded_loss(self.network, self.objective, batch) if on_gpu else here
+        return self._loss(batch)
 
     def configure_optimizers(self) -> Any:
         s = self.settings
@@ -127,16 +133,24 @@ class _Watch(Callback):
 
 
 class MovingAverage(WeightAveraging):
-    """Keeps the exponential moving average of the weights."""
+    """Keeps the exponential moving average of the weights, from those after the first step on."""
 
     def __init__(self, decay: float) -> None:
         # Buffers are constants here; averaging would round the whole numbers among them.
-        super().__init__(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))
+        super().__init__(use_buffers=False)
+        self._blend = get_ema_multi_avg_fn(decay)
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        super().setup(trainer, pl_module, stage)
-        if self._average_model is not None:  # its counter is looked at in each step: that would wait for a device
-            self._average_model.n_averaged = torch.tensor(0)
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """As Lightning has it, but without the copy of a counter to the device, which waits for that in each step."""
+        if trainer.global_step <= self._latest_update_step:
+            return
+        assert self._average_model is not None
+        averages, current = ([p.detach() for p in m.parameters()] for m in (self._average_model.module, pl_module))
+        if self._latest_update_step:
+            self._blend(averages, current, None)
+        else:
+            torch._foreach_copy_(averages, current)
+        self._latest_update_step = trainer.global_step
 
     def on_fit_end(self, _trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """What is resumed after its last epoch does not train, and so would end with the weights as they were last."""
@@ -234,6 +248,7 @@ def _fit(
     with torch.random.fork_rng([device] if device.type == "cuda" else []), _interruptible(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning")
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*AccumulateGrad node's stream.*")  # a recorded step has its own
         torch.manual_seed(settings.seed)
         trainer.fit(module, train_dataloaders=stream, ckpt_path=resume, weights_only=True)
     network.eval()
@@ -275,8 +290,8 @@ def _trainer(epochs: int, settings: FitSettings, callbacks: list[Callback], devi
     return pl.Trainer(
         accelerator="gpu" if on_gpu else "cpu",
         devices=1,
-        # bf16 halves the time of the matrix products; the loss and the statistics stay in float32.
-        precision="bf16-mixed" if on_gpu else "32-true",
+        # In bf16 only matrix products: the loss and the statistics stay in float32.
+        precision="bf16-mixed" if on_gpu and _in_half(settings) else "32-true",
         max_epochs=epochs,
         gradient_clip_val=settings.clip,
         callbacks=callbacks,
@@ -287,6 +302,13 @@ def _trainer(epochs: int, settings: FitSettings, callbacks: list[Callback], devi
         use_distributed_sampler=False,
         barebones=False,
     )
+
+
+def _in_half(settings: FitSettings) -> bool:
+    """Whether a GPU computes matrix products in bf16: where it has that by itself, unless asked for otherwise."""
+    if settings.precision == "auto":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return settings.precision == "bf16"
 
 
 def _forget(checkpoint: Path) -> None:

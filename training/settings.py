@@ -13,6 +13,7 @@ Promotion = Literal["if-better", "always", "never"]
 Optimiser = Literal["adamw", "adam", "rmsprop", "sgd"]
 Schedule = Literal["one_cycle", "cosine", "constant"]
 Loss = Literal["quantile", "likelihood"]
+Precision = Literal["auto", "bf16", "float32"]
 
 
 class FitSettings(Settings):
@@ -75,6 +76,10 @@ class FitSettings(Settings):
 
     seed: int = Field(default=1, ge=0, lt=2**32)
     """Seed of weights, windows and truncation."""
+
+    precision: Precision = "auto"
+    """Of matrix products on a GPU: `bf16` or `float32`; `auto` is bf16 where the GPU has it. Processors compute in
+    float32."""
 
     processes: int | None = Field(default=None, ge=1)
     """Processes that fit networks at once, with one thread each; None: as many as there are cores, but one for a large

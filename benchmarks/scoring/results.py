@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 _LIBRARIES = ("torch", "pytorch-lightning", "numpy", "statsforecast")
 _DETAILS = {"family": "cpu family", "model": "model", "MHz": "cpu MHz"}
 
@@ -65,9 +67,10 @@ def read_all(paths: Sequence[Path]) -> tuple[dict[Key, dict[str, Any]], list[dic
 
 
 def machine() -> dict[str, Any]:
-    """Where and with what: system, cores, processor, versions."""
+    """Where and with what: system, cores, processor, GPU if there is one, versions."""
+    gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
     return {
-        "system": platform.platform(), "cores": os.cpu_count(), "processor": _processor(),
+        "system": platform.platform(), "cores": os.cpu_count(), "processor": _processor(), **gpu,
         "python": platform.python_version(), **{name: version(name) for name in _LIBRARIES},
     }  # fmt: skip
 

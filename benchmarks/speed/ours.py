@@ -14,15 +14,18 @@ from typing import Any
 import numpy as np
 import pytorch_lightning
 import torch
+from torch import Tensor
 
 from forecaster.frequency import Frequency
 from forecaster.network import ForecastNetwork
 from forecaster.panel import Panel
 from training.choose import choose_settings, override
-from training.fit import LitForecaster, fit
+from training.fit import fit
+from training.loss import Objective
 from training.preparation import build_network, build_objective, training_windows
 from training.profile import profile_panel
 from training.progress import Progress
+from training.recorded import Loss, recorded_loss
 from training.sampling import Batch, TrainingWindows
 from training.settings import TrainingSettings
 
@@ -107,21 +110,41 @@ def bare_loop(s: Settings) -> dict[str, Any]:
 
 
 class BareStep:
-    """One step of training in plain torch; `half`: matrix products in bf16, as `fit` has them on a GPU."""
+    """One step of training in plain torch.
 
-    def __init__(self, network: ForecastNetwork, loss: Any, plan: TrainingSettings, *, half: bool = False) -> None:
-        self.module = LitForecaster(network, loss, plan.fit).train()  # for its loss of a batch: no trainer is made
-        self.clip = plan.fit.clip
-        self.half = torch.autocast(network.calibration.device.type, torch.bfloat16, enabled=half)
-        self.optimiser = torch.optim.AdamW(self.module.parameters(), plan.fit.learning_rate)
+    half: matrix products in bf16, as `fit` has them on a GPU; recorded: the loss as a CUDA graph, as `fit` has it there
+    """
+
+    def __init__(
+        self,
+        network: ForecastNetwork,
+        loss: Objective,
+        plan: TrainingSettings,
+        *,
+        half: bool = False,
+        recorded: bool = False,
+    ) -> None:
+        self.network, self.loss, self.clip, self.recorded = network, loss.train(), plan.fit.clip, recorded
+        self.weights = [*network.train().parameters(), *loss.parameters()]
+        kind = network.calibration.device.type
+        self.half = torch.autocast(kind, torch.bfloat16, enabled=half, cache_enabled=False)
+        self.optimiser = torch.optim.AdamW(self.weights, plan.fit.learning_rate)
+        self.replay: Loss | None = None
 
     def __call__(self, batch: Batch) -> None:
         with self.half:
-            loss = self.module.training_step(batch, 0)
+            loss = self._of(batch)
         self.optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.clip)
+        torch.nn.utils.clip_grad_norm_(self.weights, self.clip)
         self.optimiser.step()
+
+    def _of(self, batch: Batch) -> Tensor:
+        if not self.recorded:
+            loss: Tensor = self.loss(self.network, batch)
+            return loss
+        self.replay = self.replay or recorded_loss(self.network, self.loss, batch)
+        return self.replay(batch)
 
 
 def drawn(windows: TrainingWindows, plan: TrainingSettings) -> Iterator[Batch]:
@@ -134,7 +157,7 @@ def drawn(windows: TrainingWindows, plan: TrainingSettings) -> Iterator[Batch]:
 
 def prepared(
     plan: TrainingSettings, data: str | None, device: torch.device
-) -> tuple[ForecastNetwork, TrainingWindows, Any]:
+) -> tuple[ForecastNetwork, TrainingWindows, Objective]:
     """Network, windows and loss, all on the device."""
     windows = training_windows(panel_of(data), plan, 0, device)
     return build_network(plan, windows), windows, build_objective(plan, windows)
