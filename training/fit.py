@@ -32,7 +32,7 @@ from forecaster.network import ForecastNetwork
 from training.lightning import Callback, ModelCheckpoint, WeightAveraging, pl
 from training.loss import Objective
 from training.progress import Progress
-from training.recorded import Loss, recorded_loss
+from training.recorded import BatchLoss, recorded_loss
 from training.sampling import Batch, BatchStream, TrainingWindows
 from training.settings import FitSettings
 
@@ -56,7 +56,7 @@ class LitForecaster(pl.LightningModule):
     def __init__(self, network: ForecastNetwork, objective: Objective, settings: FitSettings) -> None:
         super().__init__()
         self.network, self.objective, self.settings = network, objective, settings
-        self._loss: Loss | None = None
+        self._loss: BatchLoss | None = None
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         if self._loss is None:  # not before the first step: what is recorded keeps this step's precision

@@ -18,10 +18,10 @@ from forecaster.windows import Context, Target
 from training.loss import Objective
 from training.sampling import Batch
 
-Loss = Callable[[Batch], Tensor]
+BatchLoss = Callable[[Batch], Tensor]
 
 
-def recorded_loss(network: ForecastNetwork, objective: Objective, batch: Batch) -> Loss:
+def recorded_loss(network: ForecastNetwork, objective: Objective, batch: Batch) -> BatchLoss:
     """`objective(network, ·)` for CUDA batches of the shapes of this one, in the mixed precision that holds here.
 
     Weights must keep their places in memory. Where a graph cannot be recorded, each batch is computed step by step,

@@ -25,7 +25,7 @@ from training.loss import Objective
 from training.preparation import build_network, build_objective, training_windows
 from training.profile import profile_panel
 from training.progress import Progress
-from training.recorded import Loss, recorded_loss
+from training.recorded import BatchLoss, recorded_loss
 from training.sampling import Batch, TrainingWindows
 from training.settings import TrainingSettings
 
@@ -129,7 +129,7 @@ class BareStep:
         kind = network.calibration.device.type
         self.half = torch.autocast(kind, torch.bfloat16, enabled=half, cache_enabled=False)
         self.optimiser = torch.optim.AdamW(self.weights, plan.fit.learning_rate)
-        self.replay: Loss | None = None
+        self.replay: BatchLoss | None = None
 
     def __call__(self, batch: Batch) -> None:
         with self.half:
