@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scoring.long_horizon import SETS
+from scoring.long_horizon import HORIZONS, SETS
 from scoring.m4 import RULES
 from scoring.results import Key, read_all
 
@@ -121,11 +121,13 @@ def _long(results: Measured) -> Iterable[str]:
     yield _head("", "horizon", "", "seeds", *(_TITLES[name] for name in _COLUMNS["long"]), "published MSE")
     for name in SETS:
         of_set = [key for key in found if key.data == name]
-        for place, horizon in enumerate(sorted({key.horizon for key in of_set})):
+        published = {h: f"{mse:.3f}" for h, mse in zip(HORIZONS, _PUBLISHED_MSE[name], strict=True)}
+        for horizon in sorted({key.horizon for key in of_set}):
             of_horizon = {key: found[key] for key in of_set if key.horizon == horizon}
-            published = _PUBLISHED_MSE[name][place] if len(_PUBLISHED_MSE[name]) > place else ""
             for model, seeds in _by_model(of_horizon):
-                yield _row(name, horizon, model, len(seeds), *_figures(seeds, _COLUMNS["long"]), published)
+                yield _row(
+                    name, horizon, model, len(seeds), *_figures(seeds, _COLUMNS["long"]), published.get(horizon, "")
+                )
     yield ""
 
 

@@ -174,3 +174,11 @@ def test_the_table_tells_mean_and_spread_of_the_seeds_and_leaves_trials_out(tmp_
     assert any(line.startswith(worse) for line in lines)
     assert "| ETTh1 | 96 | balanced | 1 | 0.370 | 0.400 | 60 | 0.351 |" in lines
     assert not any("quick" in line for line in lines)
+
+
+def test_a_horizon_measured_alone_stands_beside_what_was_published_for_it(tmp_path: Path) -> None:
+    found = {"mse": 0.421, "mae": 0.41, "seconds": 900.0, "windows_per_second": 1.0}
+    Results(tmp_path / "accuracy-1.json").add(Key("long", "ETTm1", 720, "balanced", 1), found)
+    write(tmp_path, tmp_path / "accuracy.md")
+    (row,) = [line for line in (tmp_path / "accuracy.md").read_text().splitlines() if line.startswith("| ETTm1")]
+    assert row.endswith("| 0.410 |")
