@@ -149,7 +149,8 @@ class MovingAverage(WeightAveraging):
         if self._latest_update_step:
             self._blend(averages, current, None)
         else:
-            torch._foreach_copy_(averages, current)
+            for average, weight in zip(averages, current, strict=True):
+                average.copy_(weight)
         self._latest_update_step = trainer.global_step
 
     def on_fit_end(self, _trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

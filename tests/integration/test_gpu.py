@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from forecaster.network import ForecastNetwork
 from forecaster.predictor import Predictor
 from forecaster.reading import read_panel
 from forecaster.store.settings import StoreSettings
-from tests.fixtures_models import make_panel
 from tests.fixtures_training import weather_request
 from tests.unit.training.test_device import HORIZON, PANEL, VARIANTS, each_variant
 from training.choose import choose_settings, override
@@ -143,8 +141,7 @@ def test_a_fit_ends_about_where_one_on_the_processor_does(variant: str, caplog: 
 
 
 def test_an_interrupted_fit_goes_on_where_it_was(tmp_path: Path) -> None:
-    settings = plan("gru", steps=200, batch=32)
-    settings = settings.model_copy(update={"model": override(settings, {"network.dropout": 0.2}).model})
+    settings = override(plan("gru", steps=200, batch=32), {"network.dropout": 0.2})
 
     class Stop(Exception):
         pass
@@ -169,8 +166,7 @@ def test_an_interrupted_fit_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_the_device_and_the_processor_give_the_same_forecasts() -> None:
     network, _ = run(plan("gru", steps=100, batch=32), GPU)
-    panel = make_panel(n=4, length=400, missing=0.1)
-    windows = training_windows(panel, plan("gru"), 0, GPU)
+    windows = training_windows(PANEL, plan("gru"), 0, GPU)
     context = windows.draw(64, network.settings.context, HORIZON, 0.5, 2, torch.Generator(GPU).manual_seed(1)).context
     with torch.no_grad():
         there = network.to(GPU)(context.values, context.observed)
@@ -183,7 +179,7 @@ QUICK: dict[str, object] = {"fit.steps": 200, "fit.batch": 64, "network.width": 
 
 @pytest.fixture(scope="module")
 def first(settings: StoreSettings) -> TrainResult:
-    return train(partial(weather_request, QUICK)(), settings)
+    return train(weather_request(QUICK), settings)
 
 
 def test_a_whole_training_makes_a_champion_that_the_processor_serves(first: TrainResult, trained: Predictor) -> None:
