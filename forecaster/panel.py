@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from forecaster.errors import InputError
 from forecaster.frequency import Frequency, IntArray
-from forecaster.mapped import parts
+from forecaster.mapped import flat_array, groups, parts
 from forecaster.settings import CovariateSettings
 
 FloatArray = npt.NDArray[np.float32]
@@ -38,8 +38,12 @@ class Covariates:
         """Those of the series at `index`, in that order."""
         lengths = np.diff(self.offsets)[index]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        place = np.arange(offsets[-1]) + np.repeat(self.offsets[index] - offsets[:-1], lengths)
-        return Covariates(self.settings, self.dynamic[:, place], offsets, self.static[index])
+        dynamic = flat_array((len(self.dynamic), int(offsets[-1])), np.float32, 0)
+        for group in groups(offsets):  # temporaries of a part's size
+            own = offsets[group.start : group.stop + 1]
+            moved = np.repeat(self.offsets[index[group]] - own[:-1], lengths[group])
+            dynamic[:, own[0] : own[-1]] = self.dynamic[:, np.arange(own[0], own[-1]) + moved]
+        return Covariates(self.settings, dynamic, offsets, self.static[index])
 
 
 @dataclass(frozen=True)

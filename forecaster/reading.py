@@ -7,6 +7,7 @@ is an unobserved value.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import partial
@@ -106,7 +107,7 @@ def panel_from_histories(
     """
     frequency = freq if isinstance(freq, Frequency) else Frequency.parse(freq)
     if len(set(ids)) != len(ids):
-        repeated = next(name for i, name in enumerate(ids) if name in ids[:i])
+        repeated = Counter(ids).most_common(1)[0][0]
         raise InputError("the id occurs twice", series=repeated, field="id", mend="give each series an id of its own")
     arrays = [_numbers(name, history) for name, history in zip(ids, values, strict=True)]
     ds, zone = _parse_starts(ids, starts, frequency)

@@ -21,17 +21,22 @@ from forecaster.errors import ForecasterError
 
 Floats = npt.NDArray[np.float32]
 
+_PATIENCE = 600.0  # seconds; a training's sample of windows takes some ten
+
 
 def theta_forecasts(histories: Sequence[Floats], horizon: int, period: int) -> Floats:
     """[N, H] forecasts of complete histories, each longer than two periods and not constant.
 
-    Raises ForecasterError when the process ends without an answer.
+    Raises ForecasterError when the process ends without an answer, or takes longer than is worth waiting for.
     """
     task = io.BytesIO()
     lengths = [len(history) for history in histories]
     np.savez(task, values=np.concatenate(histories), lengths=lengths, horizon=horizon, period=period)
     command = [sys.executable, "-m", "forecaster.theta"]
-    done = subprocess.run(command, input=task.getvalue(), capture_output=True, check=False)
+    try:
+        done = subprocess.run(command, input=task.getvalue(), capture_output=True, check=False, timeout=_PATIENCE)
+    except subprocess.TimeoutExpired as error:
+        raise ForecasterError(f"the Theta baseline gave no answer in {_PATIENCE:.0f} s") from error
     if done.returncode:
         last_words = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise ForecasterError(f"the Theta baseline ended with exit code {done.returncode}: {last_words}")

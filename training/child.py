@@ -36,11 +36,6 @@ class Child:
         self._reader = Thread(target=self._read, name="job-events", daemon=True)
         self._reader.start()
 
-    @property
-    def accepted(self) -> dict[str, Any] | None:
-        """Its result, if it also ended well."""
-        return self.result if self._process.returncode == 0 else None
-
     def wait(self, seconds: float) -> bool:
         """Whether it has ended."""
         with suppress(subprocess.TimeoutExpired):
@@ -59,14 +54,19 @@ class Child:
         self._process.wait()
         self._reader.join()
 
+    @property
+    def ending(self) -> str:
+        """How it ended, in words."""
+        code = self._process.returncode
+        return f"by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"with exit code {code}"
+
     def failure(self) -> str:
         """Why there is no result, in words."""
         if self.error is not None:
             return self.error
-        code = self._process.returncode
-        ending = f"by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"with exit code {code}"
         last_words = self.log_tail().strip().rsplit("\n", 1)[-1]
-        return f"the training process ended {ending} and gave no result" + (f": {last_words}" if last_words else "")
+        told = f"the training process ended {self.ending} and gave no result"
+        return told + (f": {last_words}" if last_words else "")
 
     def log_tail(self) -> str:
         with self._log.open("rb") as file:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,18 +45,21 @@ def run_comparison(
     windows = training_backtest(panel, plan)  # fails here, before a fit, when the series are too short
     with (
         tracked_run(request, settings, f"comparison of {', '.join(cells)}") as run,
-        ExitStack() as nested,
         tempfile.TemporaryDirectory(prefix="forecaster-") as work,
     ):
         _log_question(run, request, plan, cells, seeds)
         publishing.log_dataset(request, publishing.panel_digest(panel), panel.covariates)
-        entries = [
-            _Entry(cell, model, nested.enter_context(run.nested(f"{cell}, seed {model.plan.fit.seed}")))
-            for cell, model in _models(plan, cells, seeds)
-        ]
-        fitter = _fitter(entries, windows, Path(work), reporter)
-        fitter.fit_ahead([entry.model for entry in entries])
-        trials = [_try(entry, fitter, windows) for entry in entries]
+        with run.nested() as nested:
+            entries = [
+                _Entry(cell, model, nested.begin(f"{cell}, seed {model.plan.fit.seed}"))
+                for cell, model in _models(plan, cells, seeds)
+            ]
+            fitter = _fitter(entries, windows, Path(work), reporter)
+            fitter.fit_ahead([entry.model for entry in entries])
+            trials = []
+            for entry in entries:
+                trials.append(_try(entry, fitter, windows))
+                nested.end(entry.run)
         reporter.stage("backtest of the baselines")
         baselines = score_baselines(windows, plan)
         comparison = _comparison(run, request, windows, trials, baselines, fitter.processes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,11 +20,14 @@ from forecaster.backtest import (
     target_metrics,
 )
 from forecaster.baselines import seasonal_naive, theta
+from forecaster.errors import ForecasterError
 from forecaster.network import ForecastNetwork
 from forecaster.panel import FloatArray, Panel
 from forecaster.predictor import Predictor
 from training.calibration import calibration_factors, measure_dependence, young_stretches
 from training.settings import TrainingSettings
+
+logger = logging.getLogger(__name__)
 
 _MOST_NUMBERS = 20_000_000  # of quantiles that are held at once
 _FEWEST_WINDOWS = 200
@@ -34,7 +38,8 @@ _MOST_WINDOWS = 10_000  # enough for any mean; keeps the memory of the quantiles
 class Evaluation:
     """windows, and the calibrated quantiles [N, H, Q] and scores of the model on them
 
-    baselines: name -> measures; `theta` covers `series` windows only, and `model_mase` is the model's on the same
+    baselines: name -> measures; those of `theta` are of a sample of as many `windows`, and so is its `model_mase`, the
+    model's MASE on the same
     calibration: [T, H, Q] factors from all windows, by target; dependence: [K, K] of the steps, for sample paths
     young: [R] numbers of observed values and [R] how much they widen a forecast
     """
@@ -65,12 +70,10 @@ class Evaluation:
         return {**self.scores.metrics, "skill": 1 - self.scores.metrics["mase"] / naive if naive else 0.0}
 
 
-def training_backtest(panel: Panel, settings: TrainingSettings, longest: int = _MOST_WINDOWS) -> BacktestWindows:
+def training_backtest(panel: Panel, settings: TrainingSettings) -> BacktestWindows:
     """The windows on which this run, its baselines and the present champion are compared."""
     plan = settings.backtest
-    longest = min(
-        longest, max(_FEWEST_WINDOWS, _MOST_NUMBERS // (settings.model.horizon * len(settings.model.quantiles)))
-    )
+    held = _MOST_NUMBERS // (settings.model.horizon * len(settings.model.quantiles))
     return backtest_windows(
         panel,
         horizon=settings.model.horizon,
@@ -78,7 +81,7 @@ def training_backtest(panel: Panel, settings: TrainingSettings, longest: int = _
         step=plan.step,
         season=settings.model.season,
         context=settings.model.common_context,
-        most=longest,
+        most=min(_MOST_WINDOWS, max(_FEWEST_WINDOWS, held)),
         seed=settings.fit.seed,
     )
 
@@ -104,7 +107,7 @@ def score_training(predictor: Predictor, windows: BacktestWindows) -> tuple[Floa
 
 
 def score_baselines(windows: BacktestWindows, settings: TrainingSettings) -> dict[str, dict[str, float]]:
-    """Measures of `naive` and `seasonal_naive`, and of `theta` on a sample of `windows` windows, if any."""
+    """Measures of `naive` and `seasonal_naive`, and of `theta` on a sample of `windows` windows, if it can be had."""
     values, begin, origin, horizon = windows.panel.values, windows.begin, windows.origin, windows.horizon
     season = settings.model.season
     found = {
@@ -114,8 +117,11 @@ def score_baselines(windows: BacktestWindows, settings: TrainingSettings) -> dic
     rows = _baseline_rows(windows, settings)
     if len(rows):
         part = windows.take(rows)
-        statistical = score_points(part, theta(values, part.begin, part.origin, horizon, season)).metrics
-        found["theta"] = {**statistical, "windows": float(len(rows))}
+        try:
+            statistical = score_points(part, theta(values, part.begin, part.origin, horizon, season)).metrics
+            found["theta"] = {**statistical, "windows": float(len(rows))}
+        except ForecasterError as error:  # a comparison less is no reason to lose the fits
+            logger.warning("%s; the backtest goes without it", error)
     return found
 
 

@@ -141,7 +141,7 @@ def _outliers(panel: Panel, plan: TrainingSettings) -> _Told:
     context = plan.model.context
     windows = np.maximum(1, panel.lengths // context)
     total = int(windows.sum())
-    chosen = np.random.default_rng(0).permutation(total)[:_WINDOWS] if total > _WINDOWS else np.arange(total)
+    chosen = np.random.default_rng(0).choice(total, _WINDOWS, replace=False) if total > _WINDOWS else np.arange(total)
     series = np.searchsorted(windows.cumsum(), chosen, side="right")
     back = chosen - (windows.cumsum() - windows)[series]
     begin, origin = (torch.from_numpy(x) for x in (panel.offsets[series], panel.offsets[series + 1] - back * context))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from forecaster.backtest import BacktestWindows
+from forecaster.errors import ArtifactError
 from forecaster.network import ForecastNetwork
 from forecaster.predictor import ModelInfo, Predictor
 from training.champion import MEASURE
@@ -67,11 +68,19 @@ def fit_best(
     if len(tried) == 1:
         return tried[0], fitter.fit(tried[0].judged)[0]
     networks = [fitter.fit(candidate.judged)[0] for candidate in tried]
-    found = [score_training(Predictor(network, info), windows)[1].metrics[MEASURE] for network in networks]
-    errors = [error if math.isfinite(error) else math.inf for error in found]
+    errors = [_error(Predictor(network, info), windows) for network in networks]
     best = next(number for number, error in enumerate(errors) if error <= min(errors) * (1 + _ABOUT))
     told = ", ".join(f"{c.plan.fit.steps:,} steps {error:.4f}" for c, error in zip(tried, errors, strict=True))
     fitter.reporter.say(
         f"length of the fit: {tried[best].plan.fit.steps:,} steps (quantile loss on the held-out end: {told})"
     )
     return tried[best], networks[best]
+
+
+def _error(predictor: Predictor, windows: BacktestWindows) -> float:
+    """Infinite where forecasts are no numbers: another length may do, and where none does, the evaluation says so."""
+    try:
+        error = score_training(predictor, windows)[1].metrics[MEASURE]
+    except ArtifactError:
+        return math.inf
+    return error if math.isfinite(error) else math.inf

@@ -75,8 +75,8 @@ def profile_panel(panel: Panel, horizon: int) -> Profile:
         smallest=float(np.fmin.reduce(low)),
         largest=float(np.fmax.reduce(high)),
         seasonal_skill=_seasonal_skill(panel, horizon),
-        first=str(min(panel.freq.from_grid(panel.start, panel.phase, integer=panel.integer))),
-        last=str(max(panel.freq.from_grid(panel.ends, panel.phase, integer=panel.integer))),
+        first=str(panel.freq.from_grid(panel.start, panel.phase, integer=panel.integer).min()),
+        last=str(panel.freq.from_grid(panel.ends, panel.phase, integer=panel.integer).max()),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import tempfile
 from pathlib import Path
 
@@ -25,9 +24,9 @@ from training.plots import draw_calibration, draw_error_by_step, draw_forecasts
 from training.report import DataReport, page
 from training.request import TrainRequest
 from training.settings import TrainingSettings
-from training.tracking import JOB_TAG, Run, fit_name
+from training.tracking import JOB_TAG, Run, fit_names
 
-logger = logging.getLogger(__name__)
+_TARGET_LENGTH = 200  # of its name, as a part of a metric's
 
 
 def panel_digest(panel: Panel) -> str:
@@ -70,9 +69,8 @@ def log_evaluation(run: Run, evaluation: Evaluation) -> None:
     values = {f"backtest/{name}": value for name, value in evaluation.metrics.items()}
     for baseline, measures in evaluation.baselines.items():
         values |= {f"backtest/{baseline}/{name}": value for name, value in measures.items()}
-    for target, measures in evaluation.targets.items():
-        name = fit_name(target)
-        values |= {f"backtest/target/{name}/{measure}": value for measure, value in measures.items()}
+    for target, measures in fit_names(evaluation.targets, _TARGET_LENGTH).items():
+        values |= {f"backtest/target/{target}/{measure}": value for measure, value in measures.items()}
     run.metrics(values)
     run.curve("backtest/error_by_step", evaluation.scores.by_step)
 

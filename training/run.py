@@ -202,7 +202,7 @@ def _publish(task: _Task, made: _Made) -> tuple[int, champion.Verdict]:
     )  # fmt: skip
     verdict = judge()
     version = publishing.register(run, request, made.directory, task.panel, task.plan.model)
-    if not champion.holds(verdict, run.client, request.name):  # an upload takes its time
+    while not champion.holds(verdict, run.client, request.name):  # an upload takes its time, and so does judging anew
         verdict = judge()
     champion.settle(run.client, request.name, version, verdict)
     run.tag("forecaster.verdict", verdict.reason)

@@ -23,6 +23,7 @@ from forecaster.panel import Panel
 from forecaster.windows import Context, Target, gather_context, gather_target, truncate_context
 
 _FLAT, _COVARIATES = "flat.npy", "covariates"
+_PLACES = 1 << 22  # of all series together, up to which all origins are drawn about alike by 32 bits
 
 
 class Batch(NamedTuple):
@@ -139,7 +140,9 @@ class TrainingWindows:
         """[B] series and [B] origins."""
         series = (self._uniform(batch, generator) * len(self.begin)).long().clamp(max=len(self.begin) - 1)
         first, last = self.first[series], self.last[series]
-        place = self._uniform(batch, generator) ** (1 / (1 + self.recency))  # inverse of the distribution function
+        # The inverse of the distribution function. As 32 bits, a draw is one of 2**24 places.
+        exact = torch.float64 if len(self.flat) > _PLACES else torch.float32
+        place = self._uniform(batch, generator, exact) ** (1 / (1 + self.recency))
         origin = first + (place * (last - first + 1)).long()
         return series, origin.minimum(last)
 
@@ -157,8 +160,8 @@ class TrainingWindows:
             None if self.weight is None else self.weight[series],
         )
 
-    def _uniform(self, batch: int, generator: torch.Generator) -> Tensor:
-        return torch.rand(batch, generator=generator, device=self.flat.device)
+    def _uniform(self, batch: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.rand(batch, generator=generator, device=self.flat.device, dtype=dtype)
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class FitSettings(Settings):
     """Largest norm of the gradient."""
 
     average_decay: float = Field(default=0.99, ge=0, lt=1)
-    """Decay of the exponential moving average of the weights; the average is what is kept."""
+    """Decay of the exponential moving average of the weights, which is what is kept; at most 1 − 10 / steps counts."""
 
     loss: Loss = "quantile"
     """Point and pinball loss in data units (`quantile`), or minus the log-likelihood of the head's distribution in the

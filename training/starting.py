@@ -38,9 +38,7 @@ class Start:
 
 
 def warm_start(client: MlflowClient, request: TrainRequest, work: Path) -> Start:
-    """The weights that the request wants to begin with. Raises NotFound."""
-    if request.warm_start is None:
-        return Start()
+    """The weights of the model that the request names to begin with. Raises NotFound."""
     version = resolve(client, Reference.parse(request.warm_start))
     with tempfile.TemporaryDirectory(dir=work) as folder:
         directory = download(version, Path(folder))

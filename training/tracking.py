@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import mlflow
 from mlflow import MlflowClient
@@ -28,6 +28,8 @@ from forecaster.store.settings import StoreSettings
 from training.progress import Progress
 from training.request import TrainRequest
 
+T = TypeVar("T")
+
 JOB_TAG = "forecaster.job_id"
 _PARAM_LENGTH, _NOTE_LENGTH, _KEY_LENGTH = 6000, 8000, 250
 _UNFIT = re.compile(r"[^\w\-. :]")  # for a part of the name of a metric or parameter
@@ -36,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 class Run:
-    """One MLflow run; every call goes out at once, in batches."""
+    """One MLflow run; every call goes out at once."""
 
     def __init__(self, client: MlflowClient, run_id: str) -> None:
         self.client, self.run_id = client, run_id
@@ -44,13 +46,13 @@ class Run:
     def params(self, settings: Mapping[str, Any]) -> None:
         """Those of an earlier attempt at the same job stay as they are: MLflow changes none."""
         known = self.client.get_run(self.run_id).data.params
-        told = {name: str(value)[:_PARAM_LENGTH] for name, value in parameters(settings).items()}
+        told = {name: str(value)[:_PARAM_LENGTH] for name, value in fit_names(flatten(settings)).items()}
         if other := [name for name, value in told.items() if known.get(name, value) != value]:
             names = ", ".join(other[:5])
             logger.warning("the attempt before this one had other settings (%s); settings.yaml has those of now", names)
-        flat = [Param(name, value) for name, value in told.items() if name not in known]
-        for low in range(0, len(flat), 100):
-            self.client.log_batch(self.run_id, params=flat[low : low + 100])
+        self.client.log_batch(
+            self.run_id, params=[Param(name, text) for name, text in told.items() if name not in known]
+        )
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         now = int(time.time() * 1000)
@@ -72,8 +74,7 @@ class Run:
         """A metric by step of the horizon."""
         now = int(time.time() * 1000)
         points = [Metric(name, float(v), now, step) for step, v in enumerate(values, 1) if math.isfinite(v)]
-        for low in range(0, len(points), 1000):
-            self.client.log_batch(self.run_id, metrics=points[low : low + 1000])
+        self.client.log_batch(self.run_id, metrics=points)
 
     def artifacts(self, directory: Path) -> None:
         self.client.log_artifacts(self.run_id, str(directory))
@@ -86,16 +87,37 @@ class Run:
         self.tag(MLFLOW_RUN_NOTE, markdown[:_NOTE_LENGTH])
 
     @contextmanager
-    def nested(self, name: str) -> Iterator[Run]:
-        """A run below this one, which need not be the active one: many may be open at once."""
-        experiment = self.client.get_run(self.run_id).info.experiment_id
-        made = self.client.create_run(experiment, tags={MLFLOW_PARENT_RUN_ID: self.run_id}, run_name=name)
-        status = "FAILED"
+    def nested(self) -> Iterator[NestedRuns]:
+        """Runs below this one; those that have not ended with the block end as FAILED."""
+        runs = NestedRuns(self)
         try:
-            yield Run(self.client, made.info.run_id)
-            status = "FINISHED"
+            yield runs
         finally:
-            self.client.set_terminated(made.info.run_id, status)
+            runs.give_up()
+
+
+class NestedRuns:
+    """Runs below another one. None of them is the active one, so many may be open at once."""
+
+    def __init__(self, parent: Run) -> None:
+        self._parent = parent
+        self._open: set[str] = set()
+
+    def begin(self, name: str) -> Run:
+        client, tags = self._parent.client, {MLFLOW_PARENT_RUN_ID: self._parent.run_id}
+        experiment = client.get_run(self._parent.run_id).info.experiment_id
+        run = Run(client, client.create_run(experiment, tags=tags, run_name=name).info.run_id)
+        self._open.add(run.run_id)
+        return run
+
+    def end(self, run: Run) -> None:
+        self._parent.client.set_terminated(run.run_id, "FINISHED")
+        self._open.discard(run.run_id)
+
+    def give_up(self) -> None:
+        """End what is open as FAILED."""
+        for run_id in self._open:
+            self._parent.client.set_terminated(run_id, "FAILED")
 
 
 def connect(settings: StoreSettings) -> MlflowClient:
@@ -180,35 +202,33 @@ def _tags(request: TrainRequest) -> dict[str, str]:
 
 
 def _git_commit() -> str | None:
+    """That of this code; None where it is installed, be it within someone else's repository."""
+    return _git("rev-parse", "HEAD") if _git("ls-files", Path(__file__).name) else None
+
+
+def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=False,
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None  # no git here: the package's version says enough
     return done.stdout.strip() or None
 
 
-def fit_name(text: str) -> str:
-    """A text without what MLflow allows in no name of a metric or parameter: a column may be `load (MW)`."""
-    return _UNFIT.sub("_", text)
+def fit_names(values: Mapping[str, T], longest: int = _KEY_LENGTH) -> dict[str, T]:
+    """By names that MLflow takes, of metrics and parameters; those that it would take for the same are numbered.
 
-
-def parameters(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """By names that MLflow takes; those that it would take for the same are numbered."""
-    found: dict[str, Any] = {}
-    for name, value in flatten(settings).items():
-        plain = fit_name(name)[:_KEY_LENGTH]
+    A column may be called `load (MW)`, and another one `load [MW]`.
+    """
+    found: dict[str, T] = {}
+    for name, value in values.items():
+        plain = _UNFIT.sub("_", name)[:longest]
         key = plain
         for number in itertools.count(2):
             if key not in found:
                 break
-            key = f"{plain[: _KEY_LENGTH - 6]} {number}"
+            key = f"{plain[: longest - 6]} {number}"
         found[key] = value
     return found
 

@@ -108,9 +108,9 @@ class Worker:
 
     def _settle(self, job: Job, child: Child) -> None:
         news = News(child.progress, child.log_tail())
-        if child.accepted is not None:
-            self._patiently(self._store.succeed, job.id, job.token, child.accepted, news)
-            logger.info("job %s: succeeded", job.id)
+        if child.result is not None:  # its model is published, however the process ended after that
+            self._patiently(self._store.succeed, job.id, job.token, child.result, news)
+            logger.info("job %s: succeeded, its process ended %s", job.id, child.ending)
         elif child.told_to_stop and self._stopping:
             self._patiently(self._store.release, job.id, job.token, news)
             logger.info("job %s: given back to the queue", job.id)

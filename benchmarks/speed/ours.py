@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import math
 import platform
 import sys
 import time
@@ -90,9 +91,8 @@ def fitting_on(device: torch.device, plan: TrainingSettings, data: str | None) -
     network, windows, loss = prepared(plan, data, device)
     ends: list[tuple[float, Progress]] = []
     fit(network, windows, loss, plan.fit, observer=lambda progress: ends.append((time.perf_counter(), progress)))
-    epochs = ends[-1][1].epochs
-    steps = plan.fit.steps // epochs * (epochs - 1)
-    return {"windows": steps * plan.fit.batch, "seconds": ends[-1][0] - ends[0][0]}
+    first = math.ceil(plan.fit.steps / ends[-1][1].epochs)
+    return {"windows": (plan.fit.steps - first) * plan.fit.batch, "seconds": ends[-1][0] - ends[0][0]}
 
 
 def bare_loop(s: Settings) -> dict[str, Any]:

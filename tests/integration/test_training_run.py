@@ -17,7 +17,7 @@ from forecaster.cli.stack import _has_quickstart
 from forecaster.data import bundled
 from forecaster.errors import InputError, NotFound, TrainingError
 from forecaster.reading import read_panel
-from forecaster.store.registry import Reference, champion_of, download, resolve, rollback
+from forecaster.store.registry import Reference, champion_of, download, make_champion, resolve, rollback
 from forecaster.store.settings import StoreSettings
 from tests.fixtures_training import weather_request
 from training import champion
@@ -120,6 +120,28 @@ def test_a_promotion_can_be_taken_back(first: TrainResult, settings: StoreSettin
     assert int(resolve(tracking, Reference.parse("weather")).version) == forced.version
     assert int(rollback(tracking, "weather").version) == first.version
     assert int(resolve(tracking, Reference.parse("weather")).version) == first.version
+
+
+def test_a_win_counts_against_whoever_is_champion_then(
+    first: TrainResult, settings: StoreSettings, tracking: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice another training promotes its model while this one judges or uploads."""
+    rivals = [train(request("crowded", promote="always", seed=seed), settings).version for seed in (1, 2, 3)]
+    make_champion(tracking, "crowded", rivals[0])
+    judge, overtaken = champion.judge, iter(rivals[1:])
+    compared: list[int | None] = []
+
+    def judged(*arguments: object) -> champion.Verdict:
+        verdict = judge(*arguments)
+        compared.append(verdict.rival)
+        if (other := next(overtaken, None)) is not None:
+            make_champion(tracking, "crowded", other)
+        return verdict
+
+    monkeypatch.setattr(champion, "judge", judged)
+    found = train(request("crowded", promote="always", seed=4), settings)
+    assert compared == rivals
+    assert f"of version {rivals[-1]}" in found.reason
 
 
 def test_a_warm_start_begins_where_the_champion_ended(first: TrainResult, settings: StoreSettings) -> None:

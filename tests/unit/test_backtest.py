@@ -98,6 +98,12 @@ def test_theta_that_fails_says_why() -> None:
         theta_forecasts([np.array([1, 2], np.float32)], 3, 1)
 
 
+def test_theta_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("forecaster.theta._PATIENCE", 0.01)
+    with pytest.raises(ForecasterError, match="no answer in"):
+        theta_forecasts([np.arange(60, dtype=np.float32)], 3, 1)
+
+
 def test_what_was_done_to_the_data_is_told_of_its_backtest() -> None:
     panel = replace(make_panel(), notes=("column 'shop' is not used by this model",))
     assert roll(make_predictor(), panel, windows=2).warnings[0] == panel.notes[0]

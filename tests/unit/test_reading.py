@@ -210,6 +210,13 @@ def test_bad_rows_are_named_with_series_and_field(frame: pd.DataFrame, told: lis
         assert part in str(caught.value)
 
 
+def test_a_null_among_the_names_of_a_dictionary_is_no_series() -> None:
+    ids = pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int32()), pa.array([None, "a"]))
+    assert not ids.null_count
+    with pytest.raises(InputError, match="no unique_id"):
+        read_panel(pa.table({"unique_id": ids, "ds": [1, 1], "y": [1.0, 2.0]}), "D")
+
+
 def test_a_duplicate_across_batches_is_found(tmp_path: Path) -> None:
     table = pa.table({"unique_id": ["a"] * 4, "ds": [1, 2, 3, 1], "y": [1.0] * 4})
     pq.write_table(table, tmp_path / "t.parquet", row_group_size=2)

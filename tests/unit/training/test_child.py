@@ -29,14 +29,14 @@ def test_last_report_of_each_kind_is_known_at_the_end(run: Run) -> None:
     with run(f"{report}\n{result}") as child:
         assert child.wait(30)
     assert child.progress == {"epoch": 2, "loss": None}
-    assert child.accepted == {"version": 4}
+    assert child.result == {"version": 4}
 
 
-def test_result_of_a_process_that_failed_is_not_accepted(run: Run) -> None:
-    with run("""print('{"event": "result", "result": {}}'); raise SystemExit(4)""") as child:
+def test_a_result_counts_however_the_process_ended_after_it(run: Run) -> None:
+    with run("""print('{"event": "result", "result": {"version": 4}}'); raise SystemExit(4)""") as child:
         assert child.wait(30)
-    assert child.accepted is None
-    assert child.failure() == "the training process ended with exit code 4 and gave no result"
+    assert child.result == {"version": 4}
+    assert child.ending == "with exit code 4"
 
 
 @pytest.mark.parametrize("line", ["Epoch 3", "[1]", "3", '{"event": "other"}', '{"event": "result"}', '{"event": 1}'])
@@ -44,7 +44,7 @@ def test_line_that_is_no_report_goes_to_the_log(run: Run, line: str) -> None:
     with run(f"print({line!r})") as child:
         assert child.wait(30)
     assert child.log_tail() == line + "\n"
-    assert child.accepted is None
+    assert child.result is None
 
 
 def test_process_that_was_killed_is_described(run: Run) -> None:

@@ -58,3 +58,19 @@ def test_of_several_lengths_all_fits_but_the_longest_final_one_are_made_ahead() 
     plan = TrainingSettings(model=model_settings(), fit=FitSettings(steps=60, shorter=(0.5, 0.1)))
     short, middle, full = tried = candidates(plan, 24, training_backtest(PANEL, plan), Start())
     assert fits_ahead(tried) == [full.judged, middle.judged, middle.final, short.judged, short.final]
+
+
+def test_a_length_whose_forecasts_are_no_numbers_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = FitSettings(steps=60, batch=16, shorter=(0.5, 0.1))
+    plan = TrainingSettings(model=model_settings(), fit=fit, backtest=BacktestSettings(windows=2, step=12))
+    windows, info = training_backtest(PANEL, plan), ModelInfo(name="x", settings=plan.model)
+    tried = candidates(plan, held_out_steps(2, 12, plan.model.horizon), windows, Start())
+    fitter, listener = Fitter(PANEL, tmp_path, Listener(), lambda *_: None), Listener()
+    networks = {candidate.judged.name: fitter.fit(candidate.judged) for candidate in tried}
+    for name in list(networks)[:2]:
+        with torch.no_grad():
+            next(networks[name][0].parameters()).fill_(torch.nan)
+    monkeypatch.setattr(Fitter, "fit", lambda _, model: networks[model.name])
+    best, _ = fit_best(tried, Fitter(PANEL, tmp_path, listener, lambda *_: None), windows, info)
+    assert best is tried[2]
+    assert "60 steps (quantile loss on the held-out end: 6 steps inf, 30 steps inf, 60 steps " in listener.told[-1]

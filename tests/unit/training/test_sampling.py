@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,17 @@ def test_held_out_steps_are_never_seen() -> None:
 def test_series_are_drawn_uniformly_whatever_their_length() -> None:
     drawn, _ = windows(counting_panel(10, 1000)).draw_origins(4000, torch.Generator().manual_seed(0))
     assert 0.45 < (drawn == 0).float().mean() < 0.55
+
+
+def test_origins_of_a_very_long_series_have_every_phase() -> None:
+    steps = 100_000_000
+    one = windows(counting_panel(40))
+    bounds = {"begin": 0, "end": steps, "first": 48, "last": steps - 24}
+    tensors = {name: torch.tensor([value]) for name, value in bounds.items()}
+    long = replace(one, flat=torch.zeros(1).expand(steps), **tensors)
+    _, origin = long.draw_origins(4096, torch.Generator().manual_seed(0))
+    late = origin[origin > steps // 2]  # the next number of 32 bits is four steps away there
+    assert torch.bincount(late % 8, minlength=8).min() > len(late) / 16
 
 
 def test_late_windows_are_drawn_more_often_as_asked_for(tmp_path: Path) -> None:
