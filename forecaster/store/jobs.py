@@ -205,7 +205,7 @@ class JobStore:
             return _job(connection.execute(claimed.returning(jobs)).one())
 
     def heartbeat(self, job_id: str, token: int, news: News = NO_NEWS) -> bool:
-        """Renew the lease; tells whether the job shall be cancelled. Raises LostLease, as do the three below."""
+        """Renew the lease; tells whether the job shall be cancelled. Raises LostLease, as do the four below."""
         return self._write(job_id, token, news, lease_until=now() + self.lease_seconds)
 
     def succeed(self, job_id: str, token: int, result: Document, news: News = NO_NEWS) -> None:

@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from forecaster.predictor import Predictor
 from forecaster.store.registry import describe
 from service import json_form
+from service.environment import _VARIABLES
 from tests.fixtures_models import make_predictor
 from tests.fixtures_service import Serve, copy_of, is_ready, keep_copy, running, service_settings
 from tests.waiting import wait_until
@@ -53,14 +54,15 @@ def test_a_local_copy_is_served_while_the_registry_is_away_and_ready_says_so(cli
 
 def test_a_registry_that_never_answers_holds_up_neither_forecasts_nor_the_end(tmp_path: Path, toy: Predictor) -> None:
     keep_copy(tmp_path, toy)
+    patience = float(_VARIABLES["MLFLOW_HTTP_REQUEST_TIMEOUT"])  # with the registry: nothing waits for even one try
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with running(service_settings(tmp_path, tracking_uri=uri)) as client:
             wait_until(lambda: is_ready(client), 5)
             assert client.post("/v1/forecast", json=ONE).status_code == 200
-            assert client.get("/v1/models/toy").elapsed.total_seconds() < 1
+            assert client.get("/v1/models/toy").elapsed.total_seconds() < patience
             began = time.monotonic()
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < patience
 
 
 def test_models_are_listed_while_the_registry_is_away(client: httpx.Client) -> None:
@@ -122,7 +124,8 @@ def test_a_full_queue_is_503_and_says_when_to_try_again(tmp_path: Path, toy: Pre
         first = other.submit(client.post, "/v1/forecast", json=slow)
         wait_until(lambda: metric(client, "forecaster_queue_length") == 1)
         response = client.post("/v1/forecast", json=ONE)
-        assert client.get("/healthz/live").elapsed.total_seconds() < 1
+        assert client.get("/healthz/live").status_code == 200
+        assert not first.done()
         assert first.result().status_code == 200
     assert response.status_code == 503
     assert response.json()["type"] == "urn:forecaster:problem:busy"
