@@ -14,16 +14,16 @@ import numpy as np
 import pandas as pd
 
 from forecaster.errors import InputError
-from forecaster.frequency import Frequency, IntArray
+from forecaster.frequency import DAY_US, Frequency, IntArray
 from forecaster.panel import FloatArray, Panel
 from forecaster.settings import CalendarFeature, CovariateSettings
 
 HOLIDAY = "calendar:holiday"  # under which its names are kept among the categories
 _SIZES: Mapping[str, int] = {"minute": 60, "hour": 24, "weekday": 7, "day": 31, "week": 53, "month": 12}
-_MINUTE_US, _DAY_US = 60_000_000, 86_400_000_000
+_MINUTE_US = 60_000_000
 _HOUR_US = 60 * _MINUTE_US
 _YEARS_TO_LEARN, _MONTHS_TO_LEARN = 2, 6  # of data, before its parts of a year, or days of a month, tell anything
-_YEAR_US, _MONTH_US = 365 * _DAY_US, 30 * _DAY_US
+_YEAR_US, _MONTH_US = 365 * DAY_US, 30 * DAY_US
 
 
 def resolve_calendar(settings: CovariateSettings, panel: Panel) -> CovariateSettings:
@@ -32,7 +32,7 @@ def resolve_calendar(settings: CovariateSettings, panel: Panel) -> CovariateSett
         raise InputError("whole steps have no calendar", field="calendar", mend="give timestamps, or leave it out")
     if "holiday" not in settings.calendar or HOLIDAY in settings.categories:
         return settings
-    if panel.freq.kind == "month" or panel.freq.step > _DAY_US:
+    if panel.freq.kind == "month" or panel.freq.step > DAY_US:
         raise InputError(
             f"a step of {panel.freq} is longer than a day", field="holidays", mend="leave public holidays out"
         )
@@ -41,16 +41,16 @@ def resolve_calendar(settings: CovariateSettings, panel: Panel) -> CovariateSett
 
 def usual_features(freq: Frequency, steps: float) -> tuple[CalendarFeature, ...]:
     """What of the calendar tells something at this frequency, to be learnt from series of so many steps."""
-    step = freq.step * _MONTH_US if freq.kind == "month" else _DAY_US * 7 // 5 if freq.kind == "business" else freq.step
-    length, days = step * steps, step < 2 * _DAY_US and freq.kind != "month"
-    whole_days = days and step >= _DAY_US  # within the day, the time of the year made loads harder to forecast
+    step = freq.step * _MONTH_US if freq.kind == "month" else DAY_US * 7 // 5 if freq.kind == "business" else freq.step
+    length, days = step * steps, step < 2 * DAY_US and freq.kind != "month"
+    whole_days = days and step >= DAY_US  # within the day, the time of the year made loads harder to forecast
     wanted: dict[CalendarFeature, bool] = {
         "minute": step < _HOUR_US,
-        "hour": step < _DAY_US and freq.kind == "tick",
+        "hour": step < DAY_US and freq.kind == "tick",
         "weekday": days,
         "day": whole_days and length >= _MONTHS_TO_LEARN * _MONTH_US,
         "week": not days and freq.kind == "tick" and length >= _YEARS_TO_LEARN * _YEAR_US,
-        "month": _DAY_US <= step < 6 * _MONTH_US and length >= _YEARS_TO_LEARN * _YEAR_US,
+        "month": DAY_US <= step < 6 * _MONTH_US and length >= _YEARS_TO_LEARN * _YEAR_US,
     }
     return tuple(feature for feature, useful in wanted.items() if useful)
 

@@ -27,7 +27,7 @@ _OLD_SPELLINGS = {
 _CODES = {"ns", "us", "ms", "s", "min", "h", "D", "B", "W", "ME", "MS", "QE", "QS", "YE", "YS"}  # that pandas keeps
 _NAME = re.compile(r"^\s*(\d{0,6})\s*([A-Za-z]+)(-[A-Za-z]{3})?\s*$")
 _MONTHS = {"ME": 1, "MS": 1, "QE": 3, "QS": 3, "YE": 12, "YS": 12}
-_DAY_US = 86_400_000_000
+DAY_US = 86_400_000_000
 _LONGEST_SEASON = 1440
 LARGEST_SEASON = 10_080  # that may be asked for: a week of minutes
 _THURSDAY = 3  # counted from Monday
@@ -104,7 +104,7 @@ class Frequency:
         if self.kind == "month":
             place = days.astype("datetime64[M]").astype(np.int64) - self.anchor // 32
         elif self.named_by_end:
-            place = days.astype(np.int64) * _DAY_US - self.anchor
+            place = days.astype(np.int64) * DAY_US - self.anchor
         else:
             place = micros.astype(np.int64) - self.anchor
         return -(-place // self.step) if self.named_by_end else place // self.step
@@ -127,7 +127,7 @@ class Frequency:
 
     def off_grid(self, phase: IntArray) -> npt.NDArray[np.bool_]:
         """Where a phase of `to_grid` is that of no step: weekends, where steps are business days."""
-        return (phase >= _DAY_US) & (self.kind == "business")
+        return (phase >= DAY_US) & (self.kind == "business")
 
     def is_month_end(self, phase: IntArray) -> npt.NDArray[np.bool_]:
         """Where a phase of `to_grid` is the last day of a month, as the 28th to 30th of a short month are too."""
@@ -139,7 +139,7 @@ class Frequency:
 
     def keeps_wall_clock(self) -> bool:
         """Whether steps follow the calendar (days and longer) rather than elapsed time."""
-        return self.kind != "tick" or self.step >= _DAY_US
+        return self.kind != "tick" or self.step >= DAY_US
 
     def __str__(self) -> str:
         return self.name
@@ -149,7 +149,7 @@ class Frequency:
         ordinal = np.busday_count("1970-01-01", days).astype(np.int64)
         phase = (micros - days.astype("datetime64[us]")).astype(np.int64)
         # A weekend lies off the grid: a phase that no business day can have makes the reader say so.
-        return ordinal, np.where(np.is_busday(days), phase, _DAY_US + phase)
+        return ordinal, np.where(np.is_busday(days), phase, DAY_US + phase)
 
 
 def day_of_month(ds: npt.NDArray[Any]) -> IntArray:
@@ -176,8 +176,8 @@ def _from_offset(name: str, code: str, offset: Any, season: int | None) -> Frequ
             raise _unknown(name)
         return Frequency(name, "business", 1, season or 5)
     if code == "W":
-        anchor = (offset.weekday - _THURSDAY) % 7 * _DAY_US  # weeks are counted from Thursday, 1 January 1970
-        return Frequency(name, "tick", 7 * count * _DAY_US, season or max(1, round(52 / count)), anchor, True)
+        anchor = (offset.weekday - _THURSDAY) % 7 * DAY_US  # weeks are counted from Thursday, 1 January 1970
+        return Frequency(name, "tick", 7 * count * DAY_US, season or max(1, round(52 / count)), anchor, True)
     try:
         step = int(offset.nanos) // 1000
     except (AttributeError, ValueError) as error:  # pandas knows it, but its steps are of no fixed length
@@ -189,9 +189,9 @@ def _from_offset(name: str, code: str, offset: Any, season: int | None) -> Frequ
 
 def _tick_season(step: int) -> int:
     """Steps in a week (for days), else in a day, an hour or a minute: the longest of at most a day of minutes."""
-    if step % _DAY_US == 0:
-        return max(1, round(7 * _DAY_US / step))
-    for period in (_DAY_US, _DAY_US // 24, _DAY_US // 1440):
+    if step % DAY_US == 0:
+        return max(1, round(7 * DAY_US / step))
+    for period in (DAY_US, DAY_US // 24, DAY_US // 1440):
         if step * 2 <= period and period // step <= _LONGEST_SEASON:
             return round(period / step)
     return 1

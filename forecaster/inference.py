@@ -12,13 +12,12 @@ import numpy.typing as npt
 
 from forecaster.columns import decode, wall_clock
 from forecaster.errors import InputError
-from forecaster.frequency import Frequency, IntArray, day_of_month
+from forecaster.frequency import DAY_US, Frequency, IntArray, day_of_month
 from forecaster.settings import RowSettings
 from forecaster.sources import Source, open_source
 
 _MOST_ROWS = 2_000_000  # that are looked at, from the beginning on
 _FEWEST_FILLED = 0.2  # of the steps between first and last row: with fewer, the common step is chance
-_DAY_US = 86_400_000_000
 _WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 _EPOCH_WEEKDAY = 3  # 1 January 1970 was a Thursday
 _UNITS = (("h", 3_600_000_000), ("min", 60_000_000), ("s", 1_000_000), ("ms", 1000), ("us", 1))
@@ -94,10 +93,10 @@ def _by_months(series: IntArray, ds: npt.NDArray[Any], follows: npt.NDArray[np.b
 
 def _by_ticks(ds: npt.NDArray[Any], follows: npt.NDArray[np.bool_]) -> str:
     step = int(np.gcd.reduce(np.diff(ds).astype(np.int64)[follows]))
-    if step % _DAY_US:
+    if step % DAY_US:
         name, unit = next((name, unit) for name, unit in _UNITS if step % unit == 0)
         return f"{step // unit if step > unit else ''}{name}"
-    days = step // _DAY_US
+    days = step // DAY_US
     weekday = (ds.astype("datetime64[D]").astype(np.int64) + _EPOCH_WEEKDAY) % 7
     if days % 7 == 0 and (weekday == weekday[0]).all():
         return f"{days // 7 if days > 7 else ''}W-{_WEEKDAYS[weekday[0]]}"

@@ -87,7 +87,7 @@ def check_freq(freq: str | None, model: ServedModel) -> None:
     if freq is None:
         return
     asked = Frequency.parse(freq)
-    if (asked.kind, asked.step) != (own.kind, own.step):
+    if not asked.same_step(own):
         raise InputError(
             f"{freq!r} is not the frequency of model {model.name!r}, which is {own.name!r}",
             field="freq",

@@ -20,12 +20,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from forecaster.errors import NotFound, Unavailable, first_line
 from forecaster.store.mlflow_client import MlflowClient, MlflowException, download_artifacts
-from forecaster.store.registry import CHAMPION, PREVIOUS_TAG, promote, rollback, run_of
+from forecaster.store.registry import CHAMPION, MISSING, PREVIOUS_TAG, promote, rollback, run_of
 from service.environment import prepare_environment
 
 T = TypeVar("T")
 
-_MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 _PATIENCE = 15.0  # seconds an API call waits for the registry
 _SHOWN_VERSIONS = 20
 _SQLITE = "sqlite:///"
@@ -189,7 +188,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        if error.error_code in _MISSING:
+        if error.error_code in MISSING:
             raise NotFound(first_line(error)) from error
         raise Unavailable(f"the model registry cannot be used now: {first_line(error)}") from error
     except (OSError, SQLAlchemyError) as error:  # of a connection, be it to a database, where MLflow lets it through

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from forecaster.errors import InputError
-from forecaster.frequency import Frequency
+from forecaster.frequency import DAY_US, Frequency
 from forecaster.settings import Cell, ModelSettings, NetworkSettings, Scale, Transform
 from training.profile import Profile
 from training.settings import BacktestSettings, FitSettings, Loss, Preset, TrainingSettings
@@ -68,7 +68,6 @@ _SHAPES = {
 }
 _NO_SEASON = _Shape(8, 128, (8, 16), 64, 1000, 256)
 _WIDEST_SEGMENT, _NARROWEST_SEGMENT = 48, 5
-_DAY_US = 86_400_000_000
 _FAST_SHARE, _LONGEST_FAST = 0.3, 400  # of a balanced fit's steps, and steps: about a minute on two cores
 _LONGER = 1.5  # context of a member of the best preset
 _LONG_SEGMENT = 24
@@ -122,7 +121,7 @@ def _passes(steps: int, shape: _Shape, horizon: int, profile: Profile) -> float:
 
 def _calm(freq: Frequency) -> bool:
     """Whether levels change little from step to step: within the day."""
-    return freq.kind == "tick" and freq.step < _DAY_US
+    return freq.kind == "tick" and freq.step < DAY_US
 
 
 def _shape(freq: Frequency) -> _Shape:
@@ -132,7 +131,7 @@ def _shape(freq: Frequency) -> _Shape:
         return _SHAPES["yearly"] if freq.kind == "month" else _NO_SEASON
     if freq.kind == "month":
         return _rescaled(_SHAPES["monthly"], season, 12) if season >= 12 else _rescaled(_SHAPES["quarterly"], season, 4)
-    days = freq.step / _DAY_US
+    days = freq.step / DAY_US
     if freq.kind == "business" or 1 <= days < 6:
         return _rescaled(_SHAPES["daily"], season, 7)
     return _rescaled(_SHAPES["weekly"], season, 52) if days >= 6 else _rescaled(_DAY_OF_HOURS, season, 24)

@@ -133,56 +133,75 @@ def plan_training(
     """
     plan = choose_settings(profile, panel.freq, request.horizon, request.preset, request.seed)
     if model is not None:
-        if model.horizon != request.horizon:
-            raise InputError(
-                f"{request.warm_start} was trained for {model.horizon} steps, not {request.horizon}",
-                field="warm_start",
-                mend="use the same horizon or start afresh",
-            )
-        if not Frequency.parse(model.freq).same_step(panel.freq):
-            raise InputError(
-                f"{request.warm_start} was trained at {model.freq}, not {panel.freq}",
-                field="warm_start",
-                mend="start afresh",
-            )
-        if request.season not in (None, model.season):
-            raise InputError(
-                f"{request.warm_start} was trained for a season of {model.season} steps, not {request.season}",
-                field="warm_start",
-                mend="leave the season out, or start afresh",
-            )
-        rate = plan.fit.learning_rate * _WARM_RATE
-        fit = {"learning_rate": rate, "shorter": (), "loss": _loss_of(model) or plan.fit.loss}
-        calmer = plan.fit.model_copy(update=fit)
-        below = model.floor is not None and profile.smallest < model.floor
-        floor = None if below else model.floor
-        plan = plan.model_copy(update={"model": model.model_copy(update={"floor": floor}), "fit": calmer})
-    read_by: dict[str, Any] = {"rows": request.rows}
-    if model is None and panel.covariates is not None:
-        read_by["covariates"] = panel.covariates.settings
-    weights = dict.fromkeys(request.covariates.targets, 1.0)
-    fit = plan.fit.model_copy(update={"target_weights": weights})
-    plan = plan.model_copy(update={"model": plan.model.model_copy(update=read_by), "fit": fit})
+        _check_warm_start(request, panel, model)
+        plan = _warm(plan, profile, model)
+    plan = _as_declared(plan, request, panel, fresh=model is None)
     if request.changes.get("preset", request.preset) != request.preset and "model.members" not in request.changes:
         raise InputError("it is more than a setting: all others follow from it", field="preset", mend="use --preset")
     asked = {"fit.shorter": ()} if "fit.steps" in request.changes else {}  # who names a length wants that one
     changed = override(plan, {**asked, **request.changes})
-    if changed.fit.target_weights.keys() != weights.keys():
-        mend = f"give a weight to each of {', '.join(weights)}" if weights else "leave them out: y alone is forecast"
-        raise InputError("weights and targets do not fit", field="fit.target_weights", mend=mend)
-    if changed.model.horizon != request.horizon or not Frequency.parse(changed.model.freq).same_step(panel.freq):
+    _check_changed(changed, request, panel)
+    covariates_for(panel, changed.model.covariates)  # fails where the data lacks one
+    return _with_counts(changed, profile)
+
+
+def _check_warm_start(request: TrainRequest, panel: Panel, model: ModelSettings) -> None:
+    """Raise unless the model to begin with forecasts what the request asks for."""
+    if model.horizon != request.horizon:
         raise InputError(
-            f"the settings say {changed.model.horizon} steps of {changed.model.freq}, the request {request.horizon} of "
+            f"{request.warm_start} was trained for {model.horizon} steps, not {request.horizon}",
+            field="warm_start",
+            mend="use the same horizon or start afresh",
+        )
+    if not Frequency.parse(model.freq).same_step(panel.freq):
+        raise InputError(
+            f"{request.warm_start} was trained at {model.freq}, not {panel.freq}",
+            field="warm_start",
+            mend="start afresh",
+        )
+    if request.season not in (None, model.season):
+        raise InputError(
+            f"{request.warm_start} was trained for a season of {model.season} steps, not {request.season}",
+            field="warm_start",
+            mend="leave the season out, or start afresh",
+        )
+
+
+def _warm(plan: TrainingSettings, profile: Profile, model: ModelSettings) -> TrainingSettings:
+    """A calmer fit of the model as it is."""
+    rate = plan.fit.learning_rate * _WARM_RATE
+    fit = {"learning_rate": rate, "shorter": (), "loss": _loss_of(model) or plan.fit.loss}
+    below = model.floor is not None and profile.smallest < model.floor
+    kept = model.model_copy(update={"floor": None if below else model.floor})
+    return plan.model_copy(update={"model": kept, "fit": plan.fit.model_copy(update=fit)})
+
+
+def _as_declared(plan: TrainingSettings, request: TrainRequest, panel: Panel, *, fresh: bool) -> TrainingSettings:
+    """With the rules for rows, the weights of targets and, for a fresh model, the covariates of the request."""
+    read_by: dict[str, Any] = {"rows": request.rows}
+    if fresh and panel.covariates is not None:
+        read_by["covariates"] = panel.covariates.settings
+    fit = plan.fit.model_copy(update={"target_weights": dict.fromkeys(request.covariates.targets, 1.0)})
+    return plan.model_copy(update={"model": plan.model.model_copy(update=read_by), "fit": fit})
+
+
+def _check_changed(plan: TrainingSettings, request: TrainRequest, panel: Panel) -> None:
+    """Raise where changed settings contradict the request or the way in which the data was read."""
+    targets = request.covariates.targets
+    if plan.fit.target_weights.keys() != set(targets):
+        mend = f"give a weight to each of {', '.join(targets)}" if targets else "leave them out: y alone is forecast"
+        raise InputError("weights and targets do not fit", field="fit.target_weights", mend=mend)
+    if plan.model.horizon != request.horizon or not Frequency.parse(plan.model.freq).same_step(panel.freq):
+        raise InputError(
+            f"the settings say {plan.model.horizon} steps of {plan.model.freq}, the request {request.horizon} of "
             f"{panel.freq}",
             field="settings",
             mend="leave horizon and freq out of the settings",
         )
-    if changed.model.rows != request.rows:
+    if plan.model.rows != request.rows:
         raise InputError(
             "the data has been read by other rules", field="model.rows", mend="use --duplicates or --resample"
         )
-    covariates_for(panel, changed.model.covariates)  # fails where the data lacks one
-    return _with_counts(changed, profile)
 
 
 def _with_counts(plan: TrainingSettings, profile: Profile) -> TrainingSettings:

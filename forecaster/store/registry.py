@@ -19,7 +19,7 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 PREVIOUS_TAG = "forecaster.previous_champion"
 _VERDICT = "; its training said: "
 _REFERENCE = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]{0,127})(?:@([A-Za-z0-9._-]+)|/(\d{1,9}))?$")
-_MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # an unknown alias is the latter
+MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # an unknown alias is the latter
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def resolve(client: MlflowClient, reference: Reference) -> ModelVersion:
             return client.get_model_version(reference.name, str(reference.version))
         return client.get_model_version_by_alias(reference.name, str(reference.alias))
     except MlflowException as error:
-        if error.error_code in _MISSING:
+        if error.error_code in MISSING:
             raise NotFound(f"there is no model {reference}") from error
         raise
 
@@ -96,7 +96,7 @@ def rollback(client: MlflowClient, name: str) -> ModelVersion:
     try:
         model = client.get_registered_model(name)
     except MlflowException as error:
-        if error.error_code in _MISSING:
+        if error.error_code in MISSING:
             raise NotFound(f"there is no model {name}") from error
         raise
     previous = model.tags.get(PREVIOUS_TAG)
@@ -132,7 +132,7 @@ def run_of(client: MlflowClient, version: ModelVersion) -> Run | None:
     try:
         return client.get_run(version.run_id) if version.run_id else None
     except MlflowException as error:
-        if error.error_code in _MISSING:
+        if error.error_code in MISSING:
             return None
         raise
 
