@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import os
 import re
 import subprocess
 import time
@@ -24,6 +23,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 from sqlalchemy.exc import SQLAlchemyError
 
 from forecaster.errors import ForecasterError, TrainingError, Unavailable, first_line
+from forecaster.store.mlflow_client import tracking_client
 from forecaster.store.settings import StoreSettings
 from training.progress import Progress
 from training.request import TrainRequest
@@ -120,17 +120,6 @@ class NestedRuns:
             self._parent.client.set_terminated(run_id, "FAILED")
 
 
-def connect(settings: StoreSettings) -> MlflowClient:
-    """A client of the tracking server or the embedded database; fails soon when a server does not answer."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    if settings.tracking_uri.startswith("sqlite:///"):
-        settings.home.mkdir(parents=True, exist_ok=True)
-    mlflow.set_tracking_uri(settings.tracking_uri)
-    return MlflowClient(settings.tracking_uri)
-
-
 @contextmanager
 def tracked_run(request: TrainRequest, settings: StoreSettings, kind: str | None = None) -> Iterator[Run]:
     """The run of a request: a new one, or that of the same job's earlier attempt. Ends as FINISHED or FAILED.
@@ -138,7 +127,7 @@ def tracked_run(request: TrainRequest, settings: StoreSettings, kind: str | None
     kind: ends the name of the run, instead of the preset
     """
     try:
-        client = connect(settings)
+        client = tracking_client(settings, retries=2, timeout=20)
         experiment = _experiment(client, request.name, settings)
         run_id = _earlier_attempt(client, experiment, request.job_id)
         name = f"{request.name} {time.strftime('%Y-%m-%d %H:%M:%S')} {kind or request.preset}"

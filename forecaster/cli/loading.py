@@ -19,27 +19,20 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def registry() -> Iterator[MlflowClient]:
     """A client of the registry; one that does not answer is told in one line."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     with contextlib.redirect_stdout(sys.stderr):
         import logging
 
         logging.getLogger("alembic").setLevel(logging.ERROR)
         logging.getLogger("mlflow").setLevel(logging.ERROR)
-        import mlflow
-        from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
+        from forecaster.store.mlflow_client import MlflowException, tracking_client
         from forecaster.store.settings import StoreSettings
 
         settings = StoreSettings()
-        if settings.tracking_uri.startswith("sqlite:///"):
-            settings.home.mkdir(parents=True, exist_ok=True)
-        mlflow.set_tracking_uri(settings.tracking_uri)
         try:
-            yield mlflow.MlflowClient(settings.tracking_uri)
+            yield tracking_client(settings, retries=1, timeout=5)
         except (MlflowException, SQLAlchemyError) as error:  # the latter where the address is that of a database
             where = settings.tracking_place
             raise Unavailable(f"the registry at {where} does not answer: {first_line(error)}") from error
