@@ -94,15 +94,24 @@ def backtest_windows(
     seen = np.add.reduce(~np.isnan(recent), axis=1) > 0 if len(rows) else np.zeros(0, bool)
     found = found.take(np.flatnonzero(seen & ~np.isnan(truth).all(1)))
     if not len(found.series):
-        needed = held_out_steps(windows, step, horizon) + _SHORTEST_HISTORY
-        longest = int(panel.lengths.max()) if panel.n_series else 0
-        raise InputError(
-            "no series is long enough for a backtest, or all are constant or repeat themselves exactly "
-            f"(the longest has {longest} steps)",
-            field="y",
-            mend=f"give series of at least {needed} varying observed steps, or ask for a shorter horizon",
-        )
+        raise _no_window(panel, held_out_steps(windows, step, horizon) + _SHORTEST_HISTORY, windows)
     return found
+
+
+def _no_window(panel: Panel, needed: int, windows: int) -> InputError:
+    """Why there is none. needed: steps of a series that has one"""
+    longest = int(panel.lengths.max()) if panel.n_series else 0
+    if longest >= needed:
+        name = panel.label(int(panel.lengths.argmax()))
+        problem = f"before its end each series is constant, repeats itself exactly, or is not observed ({name!r} too)"
+        return InputError(problem, field="y", mend="give series that vary")
+    origins = f" of {windows} origins" if windows > 1 else ""
+    fewer = " or fewer origins (backtest.windows)" if windows > 1 else ""
+    return InputError(
+        f"no series is long enough for a backtest{origins} (the longest has {longest} steps)",
+        field="y",
+        mend=f"give series of at least {needed} varying observed steps, or ask for a shorter horizon{fewer}",
+    )
 
 
 def _last(values: FloatArray, begin: IntArray, origin: IntArray, steps: int) -> FloatArray:

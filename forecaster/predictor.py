@@ -257,7 +257,7 @@ class Predictor:
             warnings[index].append("the history is constant, as far back as the model looks")
         for index in np.flatnonzero(self._below_floor(panel)):
             warnings[index].append(
-                f"values below {self.info.settings.floor:g}, which this model never forecasts: it was trained on counts"
+                f"values below {self.info.settings.floor:g}, which this model never forecasts (its floor; 0 for counts)"
             )
         for index in np.flatnonzero(_coarse(panel)):
             warnings[index].append(

@@ -149,7 +149,7 @@ class CovariateSettings(Settings):
     """Columns with one value for each series."""
 
     past: tuple[str, ...] = ()
-    """Columns known up to the present; targets too, if each is to see the others."""
+    """Columns known up to the present; targets too, if each is to see the others (not `y`, unless it is renamed)."""
 
     future: tuple[str, ...] = ()
     """Columns known beforehand: every step of the horizon needs its row."""
@@ -197,7 +197,7 @@ class CovariateSettings(Settings):
                 )
         for column in columns:
             if column in COLUMNS:
-                raise ValueError(f"{column} cannot be a covariate: it is a column of the series")
+                raise ValueError(f"{column} cannot be a covariate: it is a column of the series; give it another name")
             if columns.count(column) > 1:
                 raise ValueError(f"the covariate {column} is declared twice: name it as static, past or future")
         stray = [column for column in self.categorical if column not in columns]

@@ -225,7 +225,8 @@ def _require_columns(columns: Sequence[str], wanted: Wanted) -> None:
         if column not in columns:
             found = ", ".join(columns[:12]) or "none"
             rename = f"rename the columns to {', '.join(wanted.own)}"
-            mend = "the model needs this covariate" if column in wanted.covariates else rename
+            own = rename if column in COLUMNS else f"{rename}, or forecast others"
+            mend = "the model needs this covariate" if column in wanted.covariates else own
             raise InputError(f"the column is missing (found: {found})", field=column, mend=mend)
         if list(columns).count(column) > 1:
             raise InputError("the column occurs twice", field=column, mend="keep one of them")

@@ -60,8 +60,11 @@ def judge(
         reason = f"promoted: the champion, version {champion.version}, cannot be read any more: {error}"
         return Verdict(True, reason, rival=int(champion.version))
     except ArtifactError as error:
-        reason = f"the champion, version {champion.version}, could not be judged: {error}"
-        return Verdict(policy == "always", reason, rival=int(champion.version))
+        problem = f"the champion, version {champion.version}, could not be judged: {error}"
+        if policy == "always":
+            return Verdict(True, f"promoted as asked: {problem}", rival=int(champion.version))
+        reason = f"not promoted: {problem}; `--promote always` takes its place"
+        return Verdict(False, reason, rival=int(champion.version))
     rival = scores[MEASURE]
     comparison = f"scaled quantile loss {score:.4f} against {rival:.4f} of version {champion.version}{caveat}"
     if policy == "always":
@@ -110,7 +113,8 @@ def score_artifact(folder: Path, windows: BacktestWindows, levels: Sequence[floa
     try:
         CovariateWindows.of(windows.panel, predictor.info.settings.covariates, windows.horizon)
     except InputError as error:
-        raise ArtifactError(f"it needs what this training does not read ({error})") from error
+        told = f"{error.field}: {error.problem}"
+        raise ArtifactError(f"it needs what this training does not read ({told})") from error
     caveat = ""
     if has_seen(predictor.info, windows):
         held_out = int(predictor.info.data.get("held_out", 0))

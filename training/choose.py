@@ -7,6 +7,7 @@ The table of segment, context and lags per season follows what was measured on M
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,6 +33,7 @@ _USUAL_HORIZON = 48  # with a longer horizon windows overlap more, and passes co
 _SEASONLESS = -0.1  # skill of the seasonal naive method against the naive one below which nothing is made of a season
 _INTERMITTENT = 0.1  # share of zeros from which a distribution of counts forecasts them better than free quantiles
 _USUAL_REACH, _FAR = 50.0, 1000.0  # of normalised values
+_WEIGHTS = "fit.target_weights."
 _POSITIVE = 0.99  # share of values above zero from which percentages and logarithms mean something
 
 
@@ -73,15 +75,20 @@ _LONGER = 1.5  # context of a member of the best preset
 _LONG_SEGMENT = 24
 
 
-def choose_settings(profile: Profile, freq: Frequency, horizon: int, preset: Preset, seed: int) -> TrainingSettings:
-    """Working settings for a panel; nothing is tuned by hand for one data set."""
+def choose_settings(
+    profile: Profile, freq: Frequency, horizon: int, preset: Preset, seed: int, *, rare_counts: bool = True
+) -> TrainingSettings:
+    """Working settings for a panel; nothing is tuned by hand for one data set.
+
+    rare_counts: whether such data may have a distribution of counts
+    """
     shape = _shape(freq)
     often = _passes(shape.steps, shape, horizon, profile) > _OFTEN_SEEN
     network = _network(shape, freq, horizon, profile, preset, often)
     late = (network.season == 1 or not _calm(freq)) and profile.series >= _MANY_SERIES
     positive = profile.share_positive >= _POSITIVE
     loss: Loss = "quantile"
-    if profile.counts and profile.share_zero >= _INTERMITTENT:
+    if rare_counts and profile.counts and profile.share_zero >= _INTERMITTENT:
         loss = "likelihood"
         network = network.model_copy(update={"head": "negative_binomial", "location": "zero", "scale": "size"})
     steps = _steps(shape, preset, horizon, network.season > 1, profile)
@@ -254,6 +261,9 @@ def override(settings: TrainingSettings, changes: dict[str, Any]) -> TrainingSet
             for part in path[:-1]:
                 target = target.get(part) if isinstance(target, dict) else None
             if not isinstance(target, dict) or not path or path[-1] not in target:
+                if name.startswith(_WEIGHTS):
+                    problem = f"there is no target {name.removeprefix(_WEIGHTS)!r}"
+                    raise InputError(problem, field=name, mend="name it in --targets (in a job: targets)")
                 raise InputError(
                     "there is no such setting", field=name, mend="see `forecaster train --help` and docs/settings.md"
                 )
@@ -261,9 +271,16 @@ def override(settings: TrainingSettings, changes: dict[str, Any]) -> TrainingSet
     try:
         return TrainingSettings.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(
-            first["msg"].removeprefix("Value error, "),
-            field=".".join(str(part) for part in first["loc"]) or None,
-            mend="change the setting",
-        ) from error
+        raise _refused(error.errors()[0]) from error
+
+
+def _refused(error: Any) -> InputError:
+    """A setting's own words, with the name by which a person gives it."""
+    place = ".".join(str(part) for part in error["loc"])
+    field = re.sub(r"^model\.members\.\d+", "network", place)
+    if error["type"] == "tuple_type":
+        return InputError("it is a list", field=field, mend="write [12,24], with as many values as you like")
+    problem = error["msg"].removeprefix("Value error, ")
+    together = error["type"] == "value_error" and field in ("", "model", "network")
+    mend = "change one of them" if together else "change the setting"
+    return InputError(problem, field=field or "settings", mend=mend)

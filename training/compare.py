@@ -41,6 +41,7 @@ def run_comparison(
     if plan.fit.shorter:
         plan = plan.model_copy(update={"fit": plan.fit.model_copy(update={"shorter": ()})})
         reporter.say(f"all cells are fitted for {plan.fit.steps:,} steps: shorter fits are for `train` to try")
+    reporter.say(f"cells in their place: {', '.join(cells)}; seeds: {seeds}")
     quiet_libraries()
     windows = training_backtest(panel, plan)  # fails here, before a fit, when the series are too short
     with (

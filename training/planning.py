@@ -18,6 +18,7 @@ from forecaster.panel import Panel
 from forecaster.reading import read_panel
 from forecaster.settings import CovariateSettings, ModelSettings
 from training.choose import choose_settings, override
+from training.following import fit_context, following, leaves_counts
 from training.memory import give_back
 from training.profile import Profile, profile_panel
 from training.request import Reporter, TrainRequest
@@ -48,7 +49,17 @@ def prepare(request: TrainRequest, reporter: Reporter) -> Prepared:
     reporter.say(describe_data(profile, panel.freq))
     if request.warm_start is None:
         reporter.say(describe_settings(plan))
+        _note_context(request, profile, plan, reporter)
     return Prepared(request, panel, profile, plan)
+
+
+def _note_context(request: TrainRequest, profile: Profile, plan: TrainingSettings, reporter: Reporter) -> None:
+    asked = request.changes.get("network.context")
+    if asked is not None and plan.model.context < asked:
+        reporter.note(
+            f"no series is longer than {profile.longest:,} steps: the networks see {plan.model.context:,} of them, "
+            f"not the {asked:,} that were asked for"
+        )
 
 
 def _unchanged(request: TrainRequest) -> TrainRequest:
@@ -88,7 +99,8 @@ def _with_declared(request: TrainRequest) -> TrainRequest:
     except ValidationError as error:
         first = error.errors()[0]
         field = prefix + ".".join(map(str, first["loc"]))
-        raise InputError(first["msg"], field=field.rstrip("."), mend="see docs/settings.md") from error
+        problem = first["msg"].removeprefix("Value error, ")
+        raise InputError(problem, field=field.rstrip("."), mend="see docs/settings.md") from error
     for name in _DECLARED:
         asked = getattr(request.covariates, name)
         if asked and getattr(covariates, name) != asked:
@@ -131,18 +143,35 @@ def plan_training(
 
     Raises InputError.
     """
-    plan = choose_settings(profile, panel.freq, request.horizon, request.preset, request.seed)
-    if model is not None:
+    changes = _in_reach(request.changes, profile) if model is None else request.changes
+    rare_counts = not leaves_counts(changes)
+    plan = choose_settings(profile, panel.freq, request.horizon, request.preset, request.seed, rare_counts=rare_counts)
+    if model is None:
+        plan = fit_context(plan, changes)
+    else:
         _check_warm_start(request, panel, model)
         plan = _warm(plan, profile, model)
     plan = _as_declared(plan, request, panel, fresh=model is None)
     if request.changes.get("preset", request.preset) != request.preset and "model.members" not in request.changes:
         raise InputError("it is more than a setting: all others follow from it", field="preset", mend="use --preset")
-    asked = {"fit.shorter": ()} if "fit.steps" in request.changes else {}  # who names a length wants that one
-    changed = override(plan, {**asked, **request.changes})
+    follow = {"fit.shorter": ()} if "fit.steps" in changes else {}  # who names a length wants that one
+    if model is None and "model.members" not in changes:
+        follow |= following(changes)
+    changed = override(plan, {**follow, **changes})
     _check_changed(changed, request, panel)
+    if changes.get("model.transform") == "log" and not profile.share_positive:
+        mend = "choose asinh or identity"
+        raise InputError("no value is above zero, so none has a logarithm", field="model.transform", mend=mend)
     covariates_for(panel, changed.model.covariates)  # fails where the data lacks one
     return _with_counts(changed, profile)
+
+
+def _in_reach(changes: dict[str, Any], profile: Profile) -> dict[str, Any]:
+    """A context beyond all series would be nothing but padding."""
+    context = changes.get("network.context")
+    if not isinstance(context, int) or context < profile.longest:
+        return changes
+    return {**changes, "network.context": max(1, profile.longest - 1)}
 
 
 def _check_warm_start(request: TrainRequest, panel: Panel, model: ModelSettings) -> None:
@@ -188,6 +217,10 @@ def _as_declared(plan: TrainingSettings, request: TrainRequest, panel: Panel, *,
 def _check_changed(plan: TrainingSettings, request: TrainRequest, panel: Panel) -> None:
     """Raise where changed settings contradict the request or the way in which the data was read."""
     targets = request.covariates.targets
+    season = request.changes.get("model.season", panel.freq.season)
+    if season != panel.freq.season:
+        problem = f"the data was read for a season of {panel.freq.season} steps, not {season}"
+        raise InputError(problem, field="model.season", mend="use --season (in a job: season)")
     if plan.fit.target_weights.keys() != set(targets):
         mend = f"give a weight to each of {', '.join(targets)}" if targets else "leave them out: y alone is forecast"
         raise InputError("weights and targets do not fit", field="fit.target_weights", mend=mend)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -21,6 +22,7 @@ from forecaster.settings import CovariateSettings, ModelSettings
 from training import flavor
 from training.evaluation import Evaluation
 from training.plots import draw_calibration, draw_error_by_step, draw_forecasts
+from training.quiet import quiet
 from training.report import DataReport, page
 from training.request import TrainRequest
 from training.settings import TrainingSettings
@@ -119,7 +121,16 @@ def register(run: Run, request: TrainRequest, directory: Path, panel: Panel, mod
     found = run.client.search_model_versions(f"name = '{request.name}' and run_id = '{run.run_id}'")
     if found:
         return max(int(version.version) for version in found)
-    info = Model.log(
+    with quiet("forecaster.pyfunc"):  # what a forecast of the made-up example warns of is nobody's
+        info = _log_model(run, request, directory, panel, model)
+    version = int(info.registered_model_version)
+    if request.job_id:
+        run.client.set_model_version_tag(request.name, str(version), JOB_TAG, request.job_id)
+    return version
+
+
+def _log_model(run: Run, request: TrainRequest, directory: Path, panel: Panel, model: ModelSettings) -> Any:
+    return Model.log(
         artifact_path=None,
         name="model",
         flavor=flavor,
@@ -129,7 +140,3 @@ def register(run: Run, request: TrainRequest, directory: Path, panel: Panel, mod
         signature=flavor.signature_of(model.covariates),
         input_example=flavor.made_up_example(panel, model),
     )
-    version = int(info.registered_model_version)
-    if request.job_id:
-        run.client.set_model_version_tag(request.name, str(version), JOB_TAG, request.job_id)
-    return version

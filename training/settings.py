@@ -109,10 +109,15 @@ class TrainingSettings(Settings):
     backtest: BacktestSettings = BacktestSettings()
 
     @model_validator(mode="after")
-    def _loss_fits_head(self) -> TrainingSettings:
+    def _fits_together(self) -> TrainingSettings:
         for member in self.model.members:
             if member.head == "quantile" and self.fit.loss == "likelihood":
                 raise ValueError("loss likelihood needs a parametric head: the quantile head has no density")
             if member.head == "negative_binomial" and self.fit.loss == "quantile":
                 raise ValueError("head negative_binomial needs loss likelihood: quantiles of counts have no gradient")
+            if self.fit.auxiliary_weight and member.input_segments < 2:
+                raise ValueError(
+                    f"auxiliary_weight needs a next segment to reconstruct: segment {member.segment} is all of context "
+                    f"{member.context}"
+                )
         return self

@@ -12,7 +12,7 @@ from forecaster.cli import options
 from forecaster.cli.output import Json, emit, figure, prepare, show_table, stdout
 from forecaster.cli.training_run import TerminalReporter
 
-_COLUMNS = ("cell", "parameters", "MASE", "± sd", "sMAPE", "quantile loss", "coverage 95 %", "fit s", "windows/s")
+_COLUMNS = ("cell", "weights", "MASE", "± sd", "sMAPE", "quantile loss", "in 95 %", "seconds")
 
 
 def compare(
@@ -71,8 +71,8 @@ def _show(result: dict[str, Any]) -> None:
     rows = [
         [
             cell["cell"], cell["parameters"], cell["mase"], cell["mase_sd"],
-            *(cell["metrics"][name] for name in ("smape", "sql", "coverage-95")),
-            round(cell["seconds"], 1), round(cell["windows_per_second"]),
+            *(cell["metrics"][name] for name in ("smape", "sql")), f"{cell['metrics']['coverage-95']:.1%}",
+            round(cell["seconds"], 1),
         ]
         for cell in result["cells"]
     ]  # fmt: skip
@@ -81,7 +81,11 @@ def _show(result: dict[str, Any]) -> None:
     show_table(title, _COLUMNS, rows)
     stdout.print(f"MASE of baselines: {', '.join(_baseline(*item) for item in result['baselines'].items())}")
     stdout.print(result["verdict"])
-    stdout.print(f"run {result['run_id']}")
+    stdout.print(
+        f"run {result['run_id']}: accuracy against time (plots/accuracy_against_time.png) and this table "
+        "(comparison.csv) are among its artifacts",
+        soft_wrap=True,
+    )
 
 
 def _baseline(name: str, measures: dict[str, float]) -> str:

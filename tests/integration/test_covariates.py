@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -212,14 +213,18 @@ def test_whole_steps_have_no_calendar(settings: StoreSettings) -> None:
 
 
 def test_settings_may_declare_them_and_a_champion_that_needs_more_is_not_judged(
-    first: TrainResult, settings: StoreSettings
+    first: TrainResult, settings: StoreSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     changes = {**QUICK, "fit.steps": 5, "model.covariates.future": ["promotion"], "model.covariates.width": 2}
     result = train(request(covariates=CovariateSettings(), usual_calendar=False, changes=changes), settings)
     assert result.settings["model"]["covariates"]["future"] == ["promotion"]
     assert result.settings["model"]["covariates"]["width"] == 2
     assert not result.promoted
-    assert "could not be judged: it needs what this training does not read" in result.reason
+    told = (
+        r"not promoted: the champion, version \d, could not be judged: it needs what this training does not read \(.*\)"
+    )
+    assert re.fullmatch(f"{told}; `--promote always` takes its place", result.reason)
+    assert "example" not in caplog.text, "what is made up for MLflow's example is no matter of this run"
 
 
 def test_an_artifact_with_covariates_holds_no_one_s_data(

@@ -98,6 +98,21 @@ def test_theta_that_fails_says_why() -> None:
         theta_forecasts([np.array([1, 2], np.float32)], 3, 1)
 
 
+@pytest.mark.parametrize(
+    ("values", "windows", "told"),
+    [
+        (np.full(200, 3.0), 1, "series is constant.*'a' too.*give series that vary"),
+        (np.tile([1.0, 2.0], 100), 1, "repeats itself exactly"),
+        (np.arange(20.0) ** 2, 1, "long enough for a backtest .the longest has 20 steps.*at least 26 varying"),
+        (np.arange(40.0) ** 2, 30, "long enough for a backtest of 30 origins.*or fewer origins .backtest.windows"),
+    ],
+)
+def test_why_there_is_no_backtest_is_told_with_its_mend(values: np.ndarray, windows: int, told: str) -> None:
+    panel = panel_from_histories(["a"], [1], [values], "D")
+    with pytest.raises(InputError, match=told):
+        backtest_windows(panel, horizon=24, windows=windows, step=1, season=2)
+
+
 def test_theta_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("forecaster.theta._PATIENCE", 0.01)
     with pytest.raises(ForecasterError, match="no answer in"):

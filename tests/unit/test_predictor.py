@@ -182,5 +182,5 @@ def test_a_history_that_is_constant_as_far_as_the_model_looks_is_told_of() -> No
 def test_values_below_a_models_floor_are_told_of() -> None:
     panel = panel_from_histories(["returns", "sales"], [1, 1], [[3.0, -5.0, 4.0] * 40, [3.0, 0.0, 4.0] * 40], "h")
     returns, sales = make_predictor(floor=0.0).predict(panel).warnings
-    assert returns == ["values below 0, which this model never forecasts: it was trained on counts"]
+    assert returns == ["values below 0, which this model never forecasts (its floor; 0 for counts)"]
     assert sales == []

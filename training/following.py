@@ -1,0 +1,55 @@
+"""Automatic settings that give way to those which a person names, so that one setting can be changed alone.
+
+What contradicts each other among the settings that are named is left to the settings' own checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from forecaster.settings import NetworkSettings
+from training.settings import TrainingSettings
+
+_OF_COUNTS = {
+    "network.head": "negative_binomial",
+    "fit.loss": "likelihood",
+    "network.location": "zero",
+    "network.scale": "size",
+    "model.transform": "identity",
+}
+
+
+def leaves_counts(changes: Mapping[str, Any]) -> bool:
+    """Whether something is named that a distribution of counts cannot have: rare counts are then taken as numbers."""
+    return any(changes.get(name, value) != value for name, value in _OF_COUNTS.items())
+
+
+def following(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that follow from `changes`, which come after them, both by dotted names."""
+    follow: dict[str, Any] = {}
+    if changes.get("network.head") == "negative_binomial":
+        follow |= {**_OF_COUNTS, "network.logarithm": False}
+    if changes.get("model.transform", "identity") != "identity":
+        follow["network.logarithm"] = False
+    return follow
+
+
+def fit_context(plan: TrainingSettings, changes: Mapping[str, Any]) -> TrainingSettings:
+    """With segments, lags and shortcuts of each network that fit into the context that is named."""
+    context = changes.get("network.context")
+    if not isinstance(context, int) or context < 1:
+        return plan
+    members = tuple(_within(member, context) for member in plan.model.members)
+    return plan.model_copy(update={"model": plan.model.model_copy(update={"members": members})})
+
+
+def _within(member: NetworkSettings, context: int) -> NetworkSettings:
+    return member.model_copy(
+        update={
+            "context": context,
+            "segment": min(member.segment, context),
+            "highway": min(member.highway, context),
+            "lags": tuple(lag for lag in member.lags if lag <= context),
+        }
+    )
