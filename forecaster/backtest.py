@@ -105,8 +105,8 @@ def _no_window(panel: Panel, needed: int, windows: int) -> InputError:
         name = panel.label(int(panel.lengths.argmax()))
         problem = f"before its end each series is constant, repeats itself exactly, or is not observed ({name!r} too)"
         return InputError(problem, field="y", mend="give series that vary")
-    origins = f" of {windows} origins" if windows > 1 else ""
-    fewer = " or fewer origins (backtest.windows)" if windows > 1 else ""
+    origins = f" of {windows} windows" if windows > 1 else ""
+    fewer = " or fewer windows" if windows > 1 else ""
     return InputError(
         f"no series is long enough for a backtest{origins} (the longest has {longest} steps)",
         field="y",

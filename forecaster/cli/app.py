@@ -63,6 +63,7 @@ def main() -> None:
 def _refuse(error: TyperException) -> NoReturn:
     """One line for arguments that are wrong; nothing where there were none, which was answered with the help."""
     told, context = " ".join(error.format_message().split()).rstrip("."), getattr(error, "ctx", None)
+    told = told.replace("Value error, ", "")
     mend = f"; see {context.command_path} --help" if context is not None else ""
     if told:
         sys.stderr.write(f"forecaster: {told}{mend}\n")

@@ -215,6 +215,7 @@ def test_a_profile_says_what_is_in_the_data_and_stores_nothing(command: Command)
         (("train", "shops.csv", "--name", "../x", "--freq", "h", "--horizon", 2), "name"),
         ((*TRAIN, "--set", "fit.stepz=1"), "fit.stepz"),
         ((*TRAIN, "--set", "nonsense"), "nonsense"),
+        ((*TRAIN, "--preset", "turbo"), "'--preset': 'turbo' is not one of"),
         ((*TRAIN, "--config", "none.yaml"), "none.yaml"),
         (("predict", "shops.csv", "--model", "shops", "--reconcile", "ols"), "--sums"),
         (("jobs", "submit", "none.csv", "--name", "x", "--horizon", 2), "neither a file nor a stored data set"),

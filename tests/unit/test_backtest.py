@@ -104,7 +104,7 @@ def test_theta_that_fails_says_why() -> None:
         (np.full(200, 3.0), 1, "series is constant.*'a' too.*give series that vary"),
         (np.tile([1.0, 2.0], 100), 1, "repeats itself exactly"),
         (np.arange(20.0) ** 2, 1, "long enough for a backtest .the longest has 20 steps.*at least 26 varying"),
-        (np.arange(40.0) ** 2, 30, "long enough for a backtest of 30 origins.*or fewer origins .backtest.windows"),
+        (np.arange(40.0) ** 2, 30, "long enough for a backtest of 30 windows.*or fewer windows"),
     ],
 )
 def test_why_there_is_no_backtest_is_told_with_its_mend(values: np.ndarray, windows: int, told: str) -> None:
