@@ -49,17 +49,21 @@ def prepare(request: TrainRequest, reporter: Reporter) -> Prepared:
     reporter.say(describe_data(profile, panel.freq))
     if request.warm_start is None:
         reporter.say(describe_settings(plan))
-        _note_context(request, profile, plan, reporter)
+        if (note := _shortened(request, profile, plan)) is not None:
+            reporter.note(note)
+            panel = replace(panel, notes=(*panel.notes, note))
     return Prepared(request, panel, profile, plan)
 
 
-def _note_context(request: TrainRequest, profile: Profile, plan: TrainingSettings, reporter: Reporter) -> None:
+def _shortened(request: TrainRequest, profile: Profile, plan: TrainingSettings) -> str | None:
+    """What to tell of a context that was asked for and is beyond all series."""
     asked = request.changes.get("network.context")
-    if asked is not None and plan.model.context < asked:
-        reporter.note(
-            f"no series is longer than {profile.longest:,} steps: the networks see {plan.model.context:,} of them, "
-            f"not the {asked:,} that were asked for"
-        )
+    if asked is None or plan.model.context >= asked:
+        return None
+    return (
+        f"no series is longer than {profile.longest:,} steps: the networks see {plan.model.context:,} of them, "
+        f"not the {asked:,} that were asked for"
+    )
 
 
 def _unchanged(request: TrainRequest) -> TrainRequest:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from forecaster.errors import InputError
-from training.planning import prepare
+from training.planning import Prepared, prepare
 from training.request import Silent, TrainRequest
 from training.settings import TrainingSettings
 
@@ -38,9 +38,13 @@ def rare_counts() -> pd.DataFrame:
     return frame(np.random.default_rng(0).poisson(0.3, (5, 300)), "D")
 
 
-def plan(data: pd.DataFrame, freq: str, listener: Listener | None = None, **asked: Any) -> TrainingSettings:
+def prepared(data: pd.DataFrame, freq: str, listener: Listener | None = None, **asked: Any) -> Prepared:
     request = {"data": data, "name": "m", "freq": freq, "horizon": 8, **asked}
-    return prepare(TrainRequest.model_validate(request), listener or Silent()).plan
+    return prepare(TrainRequest.model_validate(request), listener or Silent())
+
+
+def plan(data: pd.DataFrame, freq: str, **asked: Any) -> TrainingSettings:
+    return prepared(data, freq, **asked).plan
 
 
 @pytest.mark.parametrize("preset", ["balanced", "best"])
@@ -75,13 +79,13 @@ def test_what_is_named_too_does_not_give_way() -> None:
 
 def test_a_context_beyond_all_series_is_shortened_and_told() -> None:
     listener = Listener()
-    found = plan(positive("h", 900), "h", listener, changes={"network.context": 100_000})
-    assert found.model.context == 899
-    assert listener.noted == [
-        "no series is longer than 900 steps: the networks see 899 of them, not the 100,000 that were asked for"
-    ]
-    plan(positive("h", 900), "h", listener, changes={"network.context": 500})
-    assert len(listener.noted) == 1
+    found = prepared(positive("h", 900), "h", listener, changes={"network.context": 100_000})
+    assert found.plan.model.context == 899
+    told = "no series is longer than 900 steps: the networks see 899 of them, not the 100,000 that were asked for"
+    assert listener.noted == [told]
+    assert found.panel.notes == (told,)  # so the result has it among its warnings
+    prepared(positive("h", 900), "h", listener, changes={"network.context": 500})
+    assert listener.noted == [told]
 
 
 @pytest.mark.parametrize(
