@@ -56,7 +56,7 @@ def _row(kind: str, shape: tuple[int, int, int, int], repeats: int) -> dict[str,
 
     ours, theirs = _in_turns(repeats, written_out, torchs_own)
     told = {"cell": kind, "windows": windows, "units": units, "segments": segments}
-    return {**told, "ours_ms": round(ours, 2), "torch_ms": round(theirs, 2), "ratio": round(theirs / ours, 2)}
+    return {**told, "ours_ms": round(ours, 4), "torch_ms": round(theirs, 4), "ratio": round(theirs / ours, 3)}
 
 
 def _in_turns(repeats: int, *layers: Callable[[], Tensor]) -> list[float]:
