@@ -17,6 +17,7 @@ _OF_COUNTS = {
     "network.location": "zero",
     "network.scale": "size",
     "model.transform": "identity",
+    "network.logarithm": False,
 }
 
 
@@ -29,9 +30,11 @@ def following(changes: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that follow from `changes`, which come after them, both by dotted names."""
     follow: dict[str, Any] = {}
     if changes.get("network.head") == "negative_binomial":
-        follow |= {**_OF_COUNTS, "network.logarithm": False}
+        follow |= _OF_COUNTS
     if changes.get("model.transform", "identity") != "identity":
         follow["network.logarithm"] = False
+    if changes.get("network.logarithm"):
+        follow["model.transform"] = "identity"
     return follow
 
 

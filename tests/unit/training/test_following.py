@@ -58,6 +58,13 @@ def test_a_transform_takes_the_place_of_logarithms(freq: str, steps: int, transf
     assert not any(member.logarithm for member in found.model.members)
 
 
+def test_logarithms_of_ones_own_take_the_place_of_the_transform() -> None:
+    assert plan(positive("h", 900), "h").model.transform == "log"
+    found = plan(positive("h", 900), "h", changes={"network.logarithm": True})
+    assert found.model.transform == "identity"
+    assert all(member.logarithm for member in found.model.members)
+
+
 @pytest.mark.parametrize("preset", ["fast", "balanced", "best"])
 @pytest.mark.parametrize("context", [1, 7, 24, 48, 200])
 def test_a_shorter_context_shortens_what_lies_within_it(context: int, preset: str) -> None:
@@ -97,6 +104,7 @@ def test_a_context_beyond_all_series_is_shortened_and_told() -> None:
         {"network.scale": "std"},
         {"network.location": "last"},
         {"model.transform": "asinh"},
+        {"network.logarithm": True},
     ],
 )
 def test_rare_counts_are_taken_as_numbers_where_their_distribution_is_not_wanted(changes: dict[str, Any]) -> None:
