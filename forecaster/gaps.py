@@ -67,7 +67,7 @@ def _weight_of_rows(rows: Tensor, flags: Tensor) -> Tensor:
     """
     count = int(rows.shape[1])
     if count == 1:
-        return rows.new_zeros(len(rows), 1, 1)
+        return torch.zeros_like(rows[:, :, :1])  # by its shape: a number of windows would be fixed in the graph
     with torch.no_grad():
         row = torch.arange(count, device=rows.device)
         distance = (row[:, None] - row).abs()

@@ -39,7 +39,7 @@ def following(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fit_context(plan: TrainingSettings, changes: Mapping[str, Any]) -> TrainingSettings:
-    """With segments, lags and shortcuts of each network that fit into the context that is named."""
+    """With segments, lags, shortcuts and season of each network that fit into the context that is named."""
     context = changes.get("network.context")
     if not isinstance(context, int) or context < 1:
         return plan
@@ -54,5 +54,6 @@ def _within(member: NetworkSettings, context: int) -> NetworkSettings:
             "segment": min(member.segment, context),
             "highway": min(member.highway, context),
             "lags": tuple(lag for lag in member.lags if lag <= context),
+            "season": member.season if context >= 2 * member.season else 1,  # one season fills no gaps of another
         }
     )

@@ -37,6 +37,22 @@ def test_the_graph_is_the_whole_forecast_for_any_number_of_windows(variant: dict
         np.testing.assert_allclose(graph(*context) / scale, expected / scale, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("scale", ["std", "change", "size", "robust"])
+@pytest.mark.parametrize(("context", "season"), [(1, 1), (1, 24), (2, 2), (3, 24), (24, 24), (25, 24)])
+def test_a_short_context_is_exported_for_any_number_of_windows_too(
+    context: int, season: int, scale: str, tmp_path: Path
+) -> None:
+    shape = {"context": context, "segment": min(context, 2), "season": season, "lags": (), "highway": 1, "scale": scale}
+    net = network(network=shape)
+    graph = graph_of(net, tmp_path)
+    for rows in (1, 2, 3, 9):
+        some = windows(rows=rows, steps=context, seed=rows)
+        with torch.inference_mode():
+            expected = net(*some)
+        size = float(expected.max() - expected.min())
+        np.testing.assert_allclose(graph(*some) / size, expected / size, rtol=0, atol=1e-5)
+
+
 def test_a_network_whose_loop_would_make_a_long_graph_has_none() -> None:
     long = LONG["network"]
     assert has_graph(model_settings(network=long))  # one node: its cell is fused

@@ -73,6 +73,7 @@ def test_a_shorter_context_shortens_what_lies_within_it(context: int, preset: st
         assert member.context == context
         assert member.segment <= context
         assert member.highway == min(168, context)
+        assert member.season == (24 if context >= 48 else 1)
         assert member.lags == tuple(lag for lag in (24, 48, 168, 336) if lag <= context)
 
 
