@@ -146,7 +146,8 @@ def _names(ids: pa.Array) -> pa.DictionaryArray:
     signed = pa.types.is_integer(kind) and (pa.types.is_signed_integer(kind) or kind.bit_width < 64)
     if not (signed or _is_text(kind) or pa.types.is_string_view(kind)):
         raise InputError(f"unique_id has the type {kind}", field="unique_id", mend="give strings or integers")
-    if ids.null_count or (pa.types.is_dictionary(ids.type) and pc.any(pc.is_null(ids.dictionary_decode())).as_py()):
+    hidden = pa.types.is_dictionary(ids.type) and ids.dictionary.null_count > 0  # a null among the names themselves
+    if ids.null_count or (hidden and ids.dictionary_decode().null_count):
         raise InputError("a row has no unique_id", field="unique_id", mend="name the series of every row")
     if pa.types.is_dictionary(ids.type):
         return ids

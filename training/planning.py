@@ -58,7 +58,7 @@ def prepare(request: TrainRequest, reporter: Reporter) -> Prepared:
 def _shortened(request: TrainRequest, profile: Profile, plan: TrainingSettings) -> str | None:
     """What to tell of a context that was asked for and is beyond all series."""
     asked = request.changes.get("network.context")
-    if asked is None or plan.model.context >= asked:
+    if not isinstance(asked, int) or plan.model.context >= asked:
         return None
     return (
         f"no series is longer than {profile.longest:,} steps: the networks see {plan.model.context:,} of them, "

@@ -58,6 +58,10 @@ def test_a_transform_takes_the_place_of_logarithms(freq: str, steps: int, transf
     assert not any(member.logarithm for member in found.model.members)
 
 
+def test_a_context_in_text_is_a_number_too() -> None:
+    assert plan(positive("h", 900), "h", changes={"network.context": "500"}).model.context == 500
+
+
 def test_logarithms_of_ones_own_take_the_place_of_the_transform() -> None:
     assert plan(positive("h", 900), "h").model.transform == "log"
     found = plan(positive("h", 900), "h", changes={"network.logarithm": True})
