@@ -1,13 +1,18 @@
-"""How long to fit: beside the full fit some shorter ones, and the held-out end says which is kept.
+"""How long to fit: beside the full fit some shorter ones, of which the held-out end says which two are kept.
 
-A small panel is learnt by heart in a long fit, or not yet learnt in a short one; which of them, its size does not tell.
+A small panel is learnt by heart in a long fit, or not yet learnt in a short one. Which of them, its size does not tell,
+and a held-out end of few series tells badly; the mean of two neighbouring lengths is about as good as the better one
+(docs/model.md).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+
+from torch import nn
 
 from forecaster.backtest import BacktestWindows
 from forecaster.errors import ArtifactError
@@ -15,71 +20,107 @@ from forecaster.network import ForecastNetwork
 from forecaster.predictor import ModelInfo, Predictor
 from training.champion import MEASURE
 from training.evaluation import score_training
+from training.fit import FitResult, summed
 from training.members import Fitter, ModelFit
 from training.settings import TrainingSettings
 from training.starting import Start
 
-_ABOUT = 0.01  # worse than the best, and still as good: what was learnt by heart looks a little better than it is
-
 
 @dataclass(frozen=True)
-class Candidate:
-    """A model's two fits: without the held-out end, to be judged, and on all data."""
+class Length:
+    """A share of the steps and a model's two fits of it: without the held-out end, to be judged, and on all data."""
 
-    plan: TrainingSettings
+    share: float
     judged: ModelFit
     final: ModelFit
 
-
-def candidates(plan: TrainingSettings, held_out: int, windows: BacktestWindows, start: Start) -> list[Candidate]:
-    """One for each length, the shortest first."""
-    shorter = sorted({max(1, round(plan.fit.steps * share)) for share in plan.fit.shorter} - {plan.fit.steps})
-    tried = [_candidate(_of_length(plan, steps), f"{steps}-step ", held_out, windows, start) for steps in shorter]
-    return [*tried, _candidate(_of_length(plan, plan.fit.steps), "", held_out, windows, start)]
+    @property
+    def steps(self) -> int:
+        return self.judged.plan.fit.steps
 
 
-def fits_ahead(tried: Sequence[Candidate]) -> list[ModelFit]:
-    """What is fitted side by side before a length is chosen, the longest first.
+@dataclass(frozen=True)
+class Kept:
+    """The lengths that make the model, its settings, and their judged networks together."""
 
-    All of it but the final fit of the full length, which takes as long as the shorter ones together.
-    """
-    *shorter, full = tried
-    if not shorter:
-        return [full.judged, full.final]
-    return [full.judged, *(fit for candidate in reversed(shorter) for fit in (candidate.judged, candidate.final))]
+    lengths: tuple[Length, ...]
+    plan: TrainingSettings
+    judged: ForecastNetwork
+
+    def finish(self, fitter: Fitter) -> tuple[ForecastNetwork, FitResult]:
+        """The model, fitted on all data."""
+        networks, results = zip(*(fitter.fit(length.final) for length in self.lengths), strict=True)
+        return _together(networks), summed(results)
 
 
-def _of_length(plan: TrainingSettings, steps: int) -> TrainingSettings:
-    return plan.model_copy(update={"fit": plan.fit.model_copy(update={"steps": steps, "shorter": ()})})
+def lengths_to_try(plan: TrainingSettings, held_out: int, windows: BacktestWindows, start: Start) -> list[Length]:
+    """The shortest first; one, unless the plan asks for shorter fits."""
+    steps = {plan.fit.steps_of(share): share for share in sorted({*plan.fit.shorter, 1.0})}
+    return [
+        _length(plan, share, "" if len(steps) == 1 else f"{count}-step ", held_out, windows, start)
+        for count, share in steps.items()
+    ]
 
 
-def _candidate(plan: TrainingSettings, name: str, held_out: int, windows: BacktestWindows, start: Start) -> Candidate:
-    return Candidate(
-        plan,
-        ModelFit(f"{name}backtest fit", plan, held_out, start.unseen(windows)),
-        ModelFit(f"{name}final fit", plan, 0, start.final),
+def _length(
+    plan: TrainingSettings, share: float, name: str, held_out: int, windows: BacktestWindows, start: Start
+) -> Length:
+    fit = plan.fit.model_copy(update={"steps": plan.fit.steps_of(share), "shorter": ()})
+    own = plan.model_copy(update={"fit": fit})
+    return Length(
+        share,
+        ModelFit(f"{name}backtest fit", own, held_out, start.unseen(windows)),
+        ModelFit(f"{name}final fit", own, 0, start.final),
     )
 
 
-def fit_best(
-    tried: Sequence[Candidate], fitter: Fitter, windows: BacktestWindows, info: ModelInfo
-) -> tuple[Candidate, ForecastNetwork]:
-    """The shortest candidate whose error on the windows is about the lowest, and its judged fit."""
+def keep_best(tried: Sequence[Length], plan: TrainingSettings, fitter: Fitter, windows: BacktestWindows) -> Kept:
+    """Of all neighbours the two whose mean forecasts the windows best; where there is but one length, that one."""
+    judged = [fitter.fit(length.judged)[0] for length in tried]
     if len(tried) == 1:
-        return tried[0], fitter.fit(tried[0].judged)[0]
-    networks = [fitter.fit(candidate.judged)[0] for candidate in tried]
-    errors = [_error(Predictor(network, info), windows) for network in networks]
-    best = next(number for number, error in enumerate(errors) if error <= min(errors) * (1 + _ABOUT))
-    told = ", ".join(f"{c.plan.fit.steps:,} steps {error:.4f}" for c, error in zip(tried, errors, strict=True))
+        return Kept((tried[0],), tried[0].judged.plan, judged[0])
+    alone = [_error(network, windows) for network in judged]
+    sound = [number for number, error in enumerate(alone) if math.isfinite(error)] or list(range(len(tried)))
+    choices = list(pairwise(sound)) or [tuple(sound)]
+    networks = [_together(judged[number] for number in choice) for choice in choices]
+    errors = [_error(network, windows) for network in networks]
+    best = errors.index(min(errors))
+    lengths = tuple(tried[number] for number in choices[best])
+    told = ", ".join(f"{length.steps:,} steps {error:.4f}" for length, error in zip(tried, alone, strict=True))
+    kept = " and ".join(f"{length.steps:,}" for length in lengths)
     fitter.reporter.say(
-        f"length of the fit: {tried[best].plan.fit.steps:,} steps (quantile loss on the held-out end: {told})"
+        f"length of the fit: {kept} steps (quantile loss on the held-out end {errors[best]:.4f}; alone: {told})"
     )
-    return tried[best], networks[best]
+    return Kept(lengths, _plan_of(plan, lengths), networks[best])
 
 
-def _error(predictor: Predictor, windows: BacktestWindows) -> float:
+def _plan_of(plan: TrainingSettings, lengths: Sequence[Length]) -> TrainingSettings:
+    """Settings that make the same model anew: the members of each length, and the share of the steps of each."""
+    members = plan.model.members * len(lengths)
+    shares = tuple(length.share for length in lengths for _ in plan.model.members)
+    return plan.model_copy(
+        update={
+            "model": plan.model.model_copy(update={"members": members}),
+            "fit": plan.fit.model_copy(update={"shorter": (), "shares": shares}),
+        }
+    )
+
+
+def _together(networks: Iterable[ForecastNetwork]) -> ForecastNetwork:
+    """One model of the members of all."""
+    networks = list(networks)
+    members = [member for network in networks for member in network.members]
+    settings = networks[0].settings
+    own = tuple(part for network in networks for part in network.settings.members)
+    whole = ForecastNetwork(settings.model_copy(update={"members": own}))
+    whole.members = nn.ModuleList(members)
+    return whole.eval()
+
+
+def _error(network: ForecastNetwork, windows: BacktestWindows) -> float:
     """Infinite where forecasts are no numbers: another length may do, and where none does, the evaluation says so."""
     try:
+        predictor = Predictor(network, ModelInfo(name="", settings=network.settings))
         error = score_training(predictor, windows)[1].metrics[MEASURE]
     except ArtifactError:
         return math.inf

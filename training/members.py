@@ -18,7 +18,7 @@ from torch import Tensor
 
 from forecaster.network import ForecastNetwork
 from forecaster.panel import Panel
-from training.fit import FitResult, Observer, fit, training_device
+from training.fit import FitResult, Observer, fit, summed, training_device
 from training.memory import give_back
 from training.preparation import build_network, build_objective, member_weights, training_windows
 from training.processes import run_side_by_side
@@ -72,8 +72,13 @@ class ModelFit:
 
 def _alone(plan: TrainingSettings, number: int) -> TrainingSettings:
     model = plan.model.model_copy(update={"members": (plan.model.members[number],)})
-    seeded = plan.fit.model_copy(update={"seed": plan.fit.seed + number})
-    return plan.model_copy(update={"model": model, "fit": seeded})
+    shares = plan.fit.shares or (1.0,) * len(plan.model.members)
+    own = {
+        "seed": plan.fit.seed + shares[:number].count(shares[number]),
+        "steps": plan.fit.steps_of(shares[number]),
+        "shares": (),
+    }
+    return plan.model_copy(update={"model": model, "fit": plan.fit.model_copy(update=own)})
 
 
 @dataclass(frozen=True)
@@ -101,9 +106,7 @@ class Fitter:
             whole.members[number] = network.members[0].to("cpu")
             results.append(result)
             give_back()
-        seconds = sum(result.seconds for result in results)
-        speed = sum(result.windows_per_second * result.seconds for result in results) / seconds
-        return whole.eval(), FitResult(results[-1].loss, seconds, speed)
+        return whole.eval(), summed(results)
 
     def fit_ahead(self, models: Sequence[ModelFit]) -> None:
         """Fit the members of all models side by side, unless it is one at a time: `fit` then finds them finished."""

@@ -158,7 +158,8 @@ def plan_training(
     plan = _as_declared(plan, request, panel, fresh=model is None)
     if request.changes.get("preset", request.preset) != request.preset and "model.members" not in request.changes:
         raise InputError("it is more than a setting: all others follow from it", field="preset", mend="use --preset")
-    follow = {"fit.shorter": ()} if "fit.steps" in changes else {}  # who names a length wants that one
+    named = "fit.steps" in changes or "fit.shares" in changes
+    follow = {"fit.shorter": ()} if named else {}  # who names a length wants that one
     if model is None and "model.members" not in changes:
         follow |= following(changes)
     changed = override(plan, {**follow, **changes})

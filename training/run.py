@@ -26,7 +26,7 @@ from forecaster.store.settings import StoreSettings
 from training import champion, publishing
 from training.evaluation import Evaluation, evaluate_training, training_backtest
 from training.fit import FitResult
-from training.lengths import candidates, fit_best, fits_ahead
+from training.lengths import keep_best, lengths_to_try
 from training.members import Fitter, ModelFit, processes_for
 from training.memory import give_back
 from training.planning import Prepared, plan_training
@@ -125,32 +125,29 @@ def _make(task: _Task) -> _Made:
     plan = task.plan.backtest
     held_out = held_out_steps(plan.windows, plan.step, task.plan.model.horizon)
     info = _begin(task, held_out)
-    tried = candidates(task.plan, held_out, windows, task.start)
-    ahead = fits_ahead(tried)
-    processes = processes_for(ahead, task.panel)
-    if processes == 1:  # nothing is: the best is known before its final fit
-        ahead = [candidate.judged for candidate in tried]
+    tried = lengths_to_try(task.plan, held_out, windows, task.start)
+    fits = [fit for length in reversed(tried) for fit in (length.judged, length.final)]  # the longest first
+    processes = processes_for(fits, task.panel)
     fitter = Fitter(task.panel, task.work, task.reporter, task.tell, processes)
-    task.reporter.plan(_networks([*ahead, tried[-1].final]), processes)
-    fitter.fit_ahead(ahead)
-    best, judged = fit_best(tried, fitter, windows, info)
-    if best.final not in ahead:
-        ahead = [*ahead, best.final]
-        fitter.fit_ahead([best.final])
-    task.reporter.plan(_networks(ahead), processes)
+    task.reporter.plan(_networks(fits), processes)
+    fitter.fit_ahead(fits)
+    kept = keep_best(tried, task.plan, fitter, windows)
+    if processes == 1:  # none was fitted ahead, and only what is kept will be
+        task.reporter.plan(_networks([*fits[::2], *(length.final for length in kept.lengths)]), processes)
     task.reporter.stage("backtest")
-    evaluation = evaluate_training(Predictor(judged, info), windows, best.plan)
+    info = info.model_copy(update={"settings": kept.plan.model})
+    evaluation = evaluate_training(Predictor(kept.judged, info), windows, kept.plan)
     publishing.log_evaluation(task.run, evaluation)
     give_back()
-    final, fitted = fitter.fit(best.final)
-    for network in (judged, final):
+    final, fitted = kept.finish(fitter)
+    for network in (kept.judged, final):
         evaluation.calibrate(network)
     task.reporter.stage("saving")
     directory = Path(tempfile.mkdtemp(dir=task.work)) / "model"
-    save_artifact(directory, Predictor(final, info), judged.state_dict())
+    save_artifact(directory, Predictor(final, info), kept.judged.state_dict())
     load_artifact(directory)  # what cannot be loaded is never published
     give_back()
-    return _Made(directory, best.plan, evaluation, fitted)
+    return _Made(directory, kept.plan, evaluation, fitted)
 
 
 def _keep_plan(task: _Task) -> None:
@@ -201,7 +198,7 @@ def _publish(task: _Task, made: _Made) -> tuple[int, champion.Verdict]:
         made.plan.model.quantiles,
     )  # fmt: skip
     verdict = judge()
-    version = publishing.register(run, request, made.directory, task.panel, task.plan.model)
+    version = publishing.register(run, request, made.directory, task.panel, made.plan.model)
     while not champion.holds(verdict, run.client, request.name):  # an upload takes its time, and so does judging anew
         verdict = judge()
     champion.settle(run.client, request.name, version, verdict)

@@ -23,8 +23,12 @@ class FitSettings(Settings):
     """Optimiser steps: a fixed budget, so that the learning rate's one cycle always completes."""
 
     shorter: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
-    """Shares of these steps for shorter fits beside the full one: of all, the shortest that forecasts the held-out end
-    about as well as the best is kept."""
+    """Shares of these steps for shorter fits beside the full one: of all neighbouring lengths the two are kept whose
+    mean forecasts the held-out end best."""
+
+    shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
+    """Share of these steps that each member is fitted for; all of them if empty. Members of one share differ by their
+    seeds."""
 
     batch: int = Field(default=256, ge=1)
     """Windows per step."""
@@ -85,6 +89,10 @@ class FitSettings(Settings):
     """Processes that fit networks at once, with one thread each; None: as many as there are cores, but one for a large
     panel or short fits."""
 
+    def steps_of(self, share: float) -> int:
+        """Steps of a fit of such a share."""
+        return max(1, round(self.steps * share))
+
 
 class BacktestSettings(Settings):
     """The rolling-origin evaluation on steps held out of the first fit."""
@@ -110,6 +118,11 @@ class TrainingSettings(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> TrainingSettings:
+        shares, members = len(self.fit.shares), len(self.model.members)
+        if shares and self.fit.shorter:
+            raise ValueError("fit.shares says how long each member is fitted: fit.shorter has nothing to try")
+        if shares and shares != members:
+            raise ValueError(f"fit.shares needs a share for each of the {members} members, and has {shares}")
         for member in self.model.members:
             if member.head == "quantile" and self.fit.loss == "likelihood":
                 raise ValueError("loss likelihood needs a parametric head: the quantile head has no density")

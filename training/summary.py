@@ -47,9 +47,11 @@ def describe_settings(plan: TrainingSettings) -> str:
     scaled = f"{network.location}/{network.scale}"
     transform = "" if plan.model.transform == "identity" else f" of the {plan.model.transform}"
     origins = f"{plan.backtest.windows} origin{'s' if plan.backtest.windows > 1 else ''}"
+    lengths = sorted({plan.fit.steps_of(share) for share in plan.fit.shares or (1.0,)})
+    steps = " and ".join(f"{length:,}" for length in lengths)
     shorter = ", ".join(f"{share:.3g}" for share in plan.fit.shorter)
-    trial = f" (or {shorter} of them)" if shorter else ""
+    trial = f" (and {shorter} of them)" if shorter else ""
     return (
         f"settings: {named}, width {network.width}, sees {read}, normalised by {scaled}{transform}; "
-        f"{plan.fit.steps:,} optimiser steps{trial} of {plan.fit.batch:,} windows; backtest at {origins}"
+        f"{steps} optimiser steps{trial} of {plan.fit.batch:,} windows; backtest at {origins}"
     )

@@ -257,9 +257,10 @@ def test_members_are_fitted_side_by_side_and_each_leaves_its_curve(
 def test_a_season_of_ones_own_goes_from_the_request_to_the_served_model(settings: StoreSettings) -> None:
     done = train(request("half-days", season=12, changes={**QUICK, "fit.shorter": [0.25]}), settings)
     run = MlflowClient(settings.tracking_uri).get_run(done.run_id)
-    assert done.settings["fit"]["steps"] == run.data.metrics["fit_steps"]
-    assert done.settings["fit"]["steps"] in (10, 40), "which of them, another test compares"
-    assert "10-step_backtest_fit/loss" in run.data.metrics
+    assert done.settings["fit"]["steps"] == run.data.metrics["fit_steps"] == 40
+    assert done.settings["fit"]["shares"] == [0.25, 1.0]
+    assert len(done.settings["model"]["members"]) == 2
+    assert {"10-step_backtest_fit/loss", "10-step_final_fit/loss", "40-step_final_fit/loss"} <= run.data.metrics.keys()
     assert done.settings["model"]["season"] == 12
     assert done.settings["model"]["members"][0]["segment"] == 12
     with pytest.raises(InputError, match="season"):

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from forecaster.backtest import held_out_steps
+from forecaster.network import ForecastNetwork
 from forecaster.predictor import ModelInfo, Predictor
 from tests.fixtures_models import make_panel, model_settings
 from training.evaluation import score_training, training_backtest
-from training.lengths import candidates, fit_best, fits_ahead
-from training.members import Fitter
+from training.lengths import Length, keep_best, lengths_to_try
+from training.members import Fitter, ModelFit
 from training.request import Silent
 from training.settings import BacktestSettings, FitSettings, TrainingSettings
 from training.starting import Start
@@ -26,51 +29,90 @@ class Listener(Silent):
         self.told.append(text)
 
 
+def plan(*shorter: float, **fit: float) -> TrainingSettings:
+    settings = FitSettings(steps=60, batch=16, shorter=shorter, **fit)  # type: ignore[arg-type]
+    return TrainingSettings(model=model_settings(), fit=settings, backtest=BacktestSettings(windows=2, step=12))
+
+
+def tried(settings: TrainingSettings) -> list[Length]:
+    held_out = held_out_steps(2, 12, settings.model.horizon)
+    return lengths_to_try(settings, held_out, training_backtest(PANEL, settings), Start())
+
+
 @pytest.mark.parametrize("learning_rate", [4e-3, 0.5])
-def test_the_shortest_fit_that_forecasts_the_held_out_end_well_is_kept(learning_rate: float, tmp_path: Path) -> None:
-    fit = FitSettings(steps=60, batch=16, shorter=(0.5, 0.1), learning_rate=learning_rate)
-    plan = TrainingSettings(model=model_settings(), fit=fit, backtest=BacktestSettings(windows=2, step=12))
-    windows, info = training_backtest(PANEL, plan), ModelInfo(name="x", settings=plan.model)
-    tried = candidates(plan, held_out_steps(2, 12, plan.model.horizon), windows, Start())
-    assert [candidate.plan.fit.steps for candidate in tried] == [6, 30, 60]
+def test_two_neighbouring_lengths_that_forecast_the_held_out_end_best_are_kept(
+    learning_rate: float, tmp_path: Path
+) -> None:
+    settings = plan(0.5, 0.1, learning_rate=learning_rate)
+    windows = training_backtest(PANEL, settings)
+    lengths = tried(settings)
+    assert [length.steps for length in lengths] == [6, 30, 60]
     listener = Listener()
     fitter = Fitter(PANEL, tmp_path, listener, lambda *_: None)
-    best, network = fit_best(tried, fitter, windows, info)
+    kept = keep_best(lengths, settings, fitter, windows)
     errors = []
-    for candidate in tried:
-        other = fitter.fit(candidate.judged)[0]
-        errors.append(score_training(Predictor(other, info), windows)[1].metrics["sql"])
-        if candidate is best:
-            assert all(map(torch.equal, network.state_dict().values(), other.state_dict().values()))
-    good = [candidate for candidate, error in zip(tried, errors, strict=True) if error <= 1.01 * min(errors)]
-    assert best is good[0]
-    assert listener.told[-1].startswith(f"length of the fit: {best.plan.fit.steps} steps")
+    for pair in (lengths[:2], lengths[1:]):
+        two = [fitter.fit(length.judged)[0] for length in pair]
+        whole = ForecastNetwork(kept.plan.model)
+        for number, network in enumerate(two):
+            whole.members[number] = network.members[0]
+        info = ModelInfo(name="x", settings=kept.plan.model)
+        errors.append(score_training(Predictor(whole.eval(), info), windows)[1].metrics["sql"])
+        if tuple(pair) == kept.lengths:
+            assert all(map(torch.equal, kept.judged.state_dict().values(), whole.state_dict().values()))
+    assert kept.lengths == tuple(lengths[:2] if errors[0] <= errors[1] else lengths[1:])
+    steps = " and ".join(str(length.steps) for length in kept.lengths)
+    assert listener.told[-1].startswith(f"length of the fit: {steps} steps (quantile loss on the held-out end ")
 
 
-def test_without_shorter_fits_there_is_one_length() -> None:
-    plan = TrainingSettings(model=model_settings())
-    (only,) = tried = candidates(plan, 24, training_backtest(PANEL, plan), Start())
+def test_the_kept_lengths_are_one_model_whose_settings_make_it_anew(tmp_path: Path) -> None:
+    settings = plan(0.5, 0.1)
+    fitter = Fitter(PANEL, tmp_path / "first", Silent(), lambda *_: None)
+    kept = keep_best(tried(settings), settings, fitter, training_backtest(PANEL, settings))
+    final, fitted = kept.finish(fitter)
+    assert kept.plan.fit.shorter == ()
+    assert kept.plan.fit.shares == tuple(length.share for length in kept.lengths)
+    assert final.settings == kept.plan.model
+    assert len(final.members) == 2
+    assert fitted.seconds > 0
+    again, _ = Fitter(PANEL, tmp_path / "again", Silent(), lambda *_: None).fit(ModelFit("again", kept.plan, 0))
+    assert all(map(torch.equal, again.state_dict().values(), final.state_dict().values()))
+
+
+def test_the_forecast_is_the_mean_of_the_lengths(tmp_path: Path) -> None:
+    settings = plan(0.5)
+    windows = training_backtest(PANEL, settings)
+    fitter = Fitter(PANEL, tmp_path, Silent(), lambda *_: None)
+    kept = keep_best(tried(settings), settings, fitter, windows)
+    grids = []
+    for network in (*(fitter.fit(length.judged)[0] for length in kept.lengths), kept.judged):
+        predictor = Predictor(network, ModelInfo(name="x", settings=network.settings))
+        grids.append(predictor.quantiles_at(PANEL, windows.series, windows.origin, settings.model.horizon))
+    np.testing.assert_allclose(grids[2], (grids[0] + grids[1]) / 2, rtol=1e-4)
+
+
+def test_without_shorter_fits_there_is_one_length(tmp_path: Path) -> None:
+    settings = plan()
+    (only,) = lengths = tried(settings)
     assert (only.judged.name, only.final.name) == ("backtest fit", "final fit")
-    assert fits_ahead(tried) == [only.judged, only.final]
+    fitter = Fitter(PANEL, tmp_path, Silent(), lambda *_: None)
+    assert keep_best(lengths, settings, fitter, training_backtest(PANEL, settings)).plan == settings
 
 
-def test_of_several_lengths_all_fits_but_the_longest_final_one_are_made_ahead() -> None:
-    plan = TrainingSettings(model=model_settings(), fit=FitSettings(steps=60, shorter=(0.5, 0.1)))
-    short, middle, full = tried = candidates(plan, 24, training_backtest(PANEL, plan), Start())
-    assert fits_ahead(tried) == [full.judged, middle.judged, middle.final, short.judged, short.final]
-
-
-def test_a_length_whose_forecasts_are_no_numbers_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fit = FitSettings(steps=60, batch=16, shorter=(0.5, 0.1))
-    plan = TrainingSettings(model=model_settings(), fit=fit, backtest=BacktestSettings(windows=2, step=12))
-    windows, info = training_backtest(PANEL, plan), ModelInfo(name="x", settings=plan.model)
-    tried = candidates(plan, held_out_steps(2, 12, plan.model.horizon), windows, Start())
+@pytest.mark.parametrize(("broken", "kept"), [([0, 1], [60]), ([1], [6, 60]), ([2], [6, 30])])
+def test_a_length_whose_forecasts_are_no_numbers_is_not_kept(
+    broken: list[int], kept: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = plan(0.5, 0.1)
+    lengths = tried(settings)
     fitter, listener = Fitter(PANEL, tmp_path, Listener(), lambda *_: None), Listener()
-    networks = {candidate.judged.name: fitter.fit(candidate.judged) for candidate in tried}
-    for name in list(networks)[:2]:
+    networks = {length.judged.name: fitter.fit(length.judged) for length in lengths}
+    for number in broken:
         with torch.no_grad():
-            next(networks[name][0].parameters()).fill_(torch.nan)
+            next(networks[lengths[number].judged.name][0].parameters()).fill_(torch.nan)
     monkeypatch.setattr(Fitter, "fit", lambda _, model: networks[model.name])
-    best, _ = fit_best(tried, Fitter(PANEL, tmp_path, listener, lambda *_: None), windows, info)
-    assert best is tried[2]
-    assert "60 steps (quantile loss on the held-out end: 6 steps inf, 30 steps inf, 60 steps " in listener.told[-1]
+    best = keep_best(
+        lengths, settings, Fitter(PANEL, tmp_path, listener, lambda *_: None), training_backtest(PANEL, settings)
+    )
+    assert [length.steps for length in best.lengths] == kept
+    assert f"{lengths[broken[0]].steps} steps {math.inf}" in listener.told[-1]
