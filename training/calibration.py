@@ -23,6 +23,7 @@ from forecaster.transforms import transform, transform_truth
 from forecaster.windows import Context
 
 _LEAST, _MOST = 1.0, 4.0  # a calm stretch at the end of the data is no reason to promise less uncertainty
+_ENOUGH_WINDOWS = 200  # below, the factors are drawn to 1: few windows see the same days, and no other ones
 _PRIOR_TAIL = 20.0  # misses of one step's own that weigh as much as the pooled factor
 _USUALLY_OBSERVED = 0.05  # share of the windows that may have fewer values than are taken for usual
 _YOUNG_WINDOWS, _YOUNG_LIMITS, _MOST_YOUNG = 400, (0.1, 0.9), 100.0
@@ -53,7 +54,8 @@ def _factors(network: ForecastNetwork, ratios: np.ndarray) -> np.ndarray:
     for column, probability in enumerate(network.settings.quantiles):
         if column != network.median:
             factors[:, column] = _factors_of_quantile(ratios[..., column], max(probability, 1 - probability))
-    return factors
+    believed: np.ndarray = factors ** min(1.0, len(ratios) / _ENOUGH_WINDOWS)
+    return believed
 
 
 def measure_dependence(network: ForecastNetwork, windows: BacktestWindows) -> Tensor:

@@ -10,6 +10,7 @@ from forecaster.reading import panel_from_histories
 from forecaster.settings import CovariateSettings
 from forecaster.windows import Context, gather_context, truncate_context
 from tests.fixtures_models import make_panel, make_predictor
+from training import calibration
 from training.calibration import _last_observed, calibration_factors, young_stretches
 
 PLAN = {"horizon": 24, "windows": 1, "step": 1, "season": 24}
@@ -72,6 +73,17 @@ def test_each_target_has_intervals_of_its_own() -> None:
     alone = windows.take(np.flatnonzero(windows.panel.targets[windows.series] == "restless"))
     found = calibration_factors(predictor.network, alone)
     torch.testing.assert_close(found[0], found[1])  # a target that was not seen has the others'
+
+
+@pytest.mark.parametrize("windows", [1, 50, 200, 400])
+def test_fewer_windows_are_believed_less(windows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = make_predictor(trained=False)
+    few = backtest_windows(noisy_panel(1), **PLAN).take(np.arange(windows))
+    drawn = calibration_factors(predictor.network, few)
+    monkeypatch.setattr(calibration, "_ENOUGH_WINDOWS", 1)
+    believed = calibration_factors(predictor.network, few)
+    assert believed.max() > 1.1
+    torch.testing.assert_close(drawn, believed ** min(1.0, windows / 200))
 
 
 def test_few_windows_move_factors_little_and_never_out_of_bounds() -> None:
