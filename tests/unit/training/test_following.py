@@ -81,6 +81,13 @@ def test_a_shorter_context_shortens_what_lies_within_it(context: int, preset: st
         assert member.lags == tuple(lag for lag in (24, 48, 168, 336) if lag <= context)
 
 
+@pytest.mark.parametrize("named", [{"fit.steps": 300}, {"fit.shares": [0.5]}])
+def test_who_names_a_length_gets_no_other(named: dict[str, Any]) -> None:
+    data = positive("h", 3000)
+    assert plan(data, "h").fit.shorter
+    assert plan(data, "h", changes=named).fit.shorter == ()
+
+
 def test_what_is_named_too_does_not_give_way() -> None:
     data = positive("h", 900)
     with pytest.raises(InputError, match="lag 168 lies beyond context 24"):
@@ -138,6 +145,8 @@ def test_a_distribution_of_counts_brings_what_it_needs() -> None:
         ({"fit.target_weights.load": 2.0}, "there is no target 'load'; name it in --targets"),
         ({"fit.auxiliary_weight": 1.0, "network.segment": 336}, "auxiliary_weight needs a next segment"),
         ({"fit.loss": "likelihood"}, "loss likelihood needs a parametric head.*change one of them"),
+        ({"fit.shares": [0.5, 1.0]}, "fit.shares needs a share for each of the 1 members, and has 2"),
+        ({"fit.shares": [0.5], "fit.shorter": [0.5]}, "fit.shares says how long each member is fitted"),
         ({"network.segment": 400}, "field 'network': segment 400 is longer than context 336; change one of them"),
     ],
 )

@@ -59,3 +59,9 @@ def test_the_settings_are_described_in_a_sentence(freq: str, preset: Preset, cel
     assert told.startswith(f"settings: {cells} width {plan.model.members[0].width}, sees ")
     assert f"{plan.fit.steps:,} optimiser steps of {plan.fit.batch:,} windows" in told
     assert ("of the log" in told) == (plan.model.transform == "log")
+
+
+def test_the_lengths_of_the_members_are_described() -> None:
+    plan = choose_settings(profile(observed=10**6), Frequency.parse("W"), 13, "balanced", 1)
+    shared = plan.fit.model_copy(update={"steps": 1000, "shares": (1.0, 0.35)})
+    assert "; 350 and 1,000 optimiser steps of" in describe_settings(plan.model_copy(update={"fit": shared}))
