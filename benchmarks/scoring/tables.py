@@ -45,8 +45,8 @@ beside other work. Peers are as their defaults make them, with our context and h
 `balanced` took on the same data; the statistical ones (AutoETS, and Theta in its dynamic optimised form) take the time
 that they take.
 
-Small panels keep two lengths of the fit, and believe few held-out windows less, from `accuracy-2026-11-26e.json` on; of
-those, Quarterly and ETTh1 by `best`, ETTm1 of 192 steps or more and Weather of 720 were measured before, with one length.
+Small panels keep two lengths of the fit, and believe few held-out windows less, from `accuracy-2026-11-26e.json` on.
+Of these, Quarterly and ETTh1 by `best`, ETTm1 of 192 steps or more and Weather of 720 were measured before that.
 """
 
 
