@@ -46,8 +46,7 @@ beside other work. Peers are as their defaults make them, with our context and h
 that they take.
 
 Small panels keep two lengths of the fit, and believe few held-out windows less, from `accuracy-2026-11-26e.json` on.
-Of these, Quarterly and ETTh1 (96, 192 and 720 steps) by `best`, ETTm1 and Weather of 720 were
-measured before that.
+Of these, Quarterly and ETTh1 (96, 192 and 720 steps) by `best`, ETTm1 and Weather of 720 were measured before.
 """
 
 
