@@ -28,6 +28,7 @@ _PASSES = 15  # over the observed values in a fit, at most: small panels are soo
 _TARGET_PASSES = 720  # and as targets: windows of a long horizon overlap
 _FEWEST_STEPS = 100  # and as many again where there is a season to learn
 _SHORTER = (0.125, 0.35)  # shares of a fit's steps that are tried besides,
+_VALUES_PER_WEIGHT = 200  # of a step's linear map, from which it forecasts what it was not fitted to
 _LONG_FIT, _OFTEN_SEEN = 200, 6  # where it has more steps than this, and more passes over the values;
 _USUAL_HORIZON = 48  # with a longer horizon windows overlap more, and passes count for more
 _SEASONLESS = -0.1  # skill of the seasonal naive method against the naive one below which nothing is made of a season
@@ -96,6 +97,7 @@ def choose_settings(
     fit = FitSettings(
         steps=steps,
         shorter=_SHORTER if tried else (),
+        linear_start=often and _linear(network, profile),
         batch=shape.batch,
         loss=loss,
         percentage_weight=0.5 if positive else 0.0,
@@ -124,6 +126,11 @@ def _steps(shape: _Shape, preset: Preset, horizon: int, seasonal: bool, profile:
 def _passes(steps: int, shape: _Shape, horizon: int, profile: Profile) -> float:
     """How often such a fit sees each value; more for a long horizon, whose windows overlap."""
     return steps * shape.batch / profile.observed * max(1, horizon / _USUAL_HORIZON)
+
+
+def _linear(network: NetworkSettings, profile: Profile) -> bool:
+    """Whether a linear map of the steps that the shortcut sees forecasts what it was not fitted to (docs/model.md)."""
+    return network.season > 1 and profile.observed >= _VALUES_PER_WEIGHT * network.highway
 
 
 def _calm(freq: Frequency) -> bool:

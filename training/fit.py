@@ -35,6 +35,7 @@ from training.progress import Progress
 from training.recorded import BatchLoss, recorded_loss
 from training.sampling import Batch, BatchStream, TrainingWindows
 from training.settings import FitSettings
+from training.shortcut import fit_shortcut
 
 _FINISHED = "finished.safetensors"
 _OPTIMISERS: dict[str, Any] = {
@@ -192,6 +193,8 @@ def fit(
     """
     if checkpoint and (done := _finished(network, checkpoint)):
         return done
+    if settings.linear_start:
+        fit_shortcut(network, windows, objective.quantile_loss, settings.seed)
     start, task = copy.deepcopy(network.state_dict()), copy.deepcopy(objective.state_dict())
     try:
         return _keep(_fit(network, windows, objective, settings, observer, checkpoint), network, checkpoint)

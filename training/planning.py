@@ -204,7 +204,7 @@ def _check_warm_start(request: TrainRequest, panel: Panel, model: ModelSettings)
 def _warm(plan: TrainingSettings, profile: Profile, model: ModelSettings) -> TrainingSettings:
     """A calmer fit of the model as it is."""
     rate = plan.fit.learning_rate * _WARM_RATE
-    fit = {"learning_rate": rate, "shorter": (), "loss": _loss_of(model) or plan.fit.loss}
+    fit = {"learning_rate": rate, "shorter": (), "linear_start": False, "loss": _loss_of(model) or plan.fit.loss}
     below = model.floor is not None and profile.smallest < model.floor
     kept = model.model_copy(update={"floor": None if below else model.floor})
     return plan.model_copy(update={"model": kept, "fit": plan.fit.model_copy(update=fit)})

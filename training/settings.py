@@ -30,6 +30,10 @@ class FitSettings(Settings):
     """Share of these steps that each member is fitted for; all of them if empty. Members of one share differ by their
     seeds."""
 
+    linear_start: bool = False
+    """Whether the linear shortcut of a fresh network is first fitted alone (least absolute errors), rather than left as
+    the seasonal naive forecast that it begins as."""
+
     batch: int = Field(default=256, ge=1)
     """Windows per step."""
 

@@ -50,8 +50,9 @@ def describe_settings(plan: TrainingSettings) -> str:
     lengths = sorted({plan.fit.steps_of(share) for share in plan.fit.shares or (1.0,)})
     steps = " and ".join(f"{length:,}" for length in lengths)
     shorter = ", ".join(f"{share:.3g}" for share in plan.fit.shorter)
+    linear = "a linear start, then " if plan.fit.linear_start else ""
     trial = f" (and {shorter} of them)" if shorter else ""
     return (
         f"settings: {named}, width {network.width}, sees {read}, normalised by {scaled}{transform}; "
-        f"{steps} optimiser steps{trial} of {plan.fit.batch:,} windows; backtest at {origins}"
+        f"{linear}{steps} optimiser steps{trial} of {plan.fit.batch:,} windows; backtest at {origins}"
     )

@@ -237,6 +237,13 @@ def test_a_short_fit_is_tried_where_a_full_one_sees_all_values_often() -> None:
     assert choose(observed=3_000).fit.shorter == (), "what is short already is not shortened"
 
 
+@pytest.mark.parametrize("preset", ["fast", "balanced", "best"])
+def test_the_shortcut_of_a_small_panel_is_fitted_first(preset: str) -> None:
+    assert choose(observed=50_000, preset=preset).fit.linear_start
+    assert not choose(observed=1_000_000, preset=preset).fit.linear_start
+    assert not choose(observed=33_000, preset=preset).fit.linear_start, "too few values for 168 weights a step"
+
+
 @pytest.mark.parametrize(
     ("freq", "preset", "observed", "skill", "expected"),
     [
