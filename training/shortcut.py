@@ -1,6 +1,6 @@
 """A linear first forecast: the linear shortcut of a fresh network is fitted alone, before the rest learns beside it.
 
-Legend: B windows of a chunk, N of all, K steps that the shortcut sees, H horizon steps.
+Legend: B windows of a chunk, K steps that the shortcut sees, H horizon steps.
 The short fit of a small panel leaves the shortcut near the seasonal naive forecast that it begins as; the recurrent
 part then learns, from few windows, what a linear map could have said. So the map first goes most of the way to that of
 least absolute errors, in the units of the loss (docs/model.md).
@@ -9,19 +9,22 @@ least absolute errors, in the units of the loss (docs/model.md).
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, fields
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from forecaster.heads import CountHead
 from forecaster.network import ForecastNetwork, SegmentNetwork
-from forecaster.settings import Transform
+from forecaster.settings import NetworkSettings, Transform
 from forecaster.transforms import relative, transform, untransform
 from training.loss import QuantileLoss
 from training.sampling import Batch, TrainingWindows
 
 _CHUNK, _WINDOWS_PER_WEIGHT = 1024, 48
+_MOST_NUMBERS = 24_000_000  # of inputs and truths: some 200 MB
 _ITERATIONS = 20
 _WAY = 0.75  # that the map goes towards the fitted one, which knows the windows that it was fitted to by heart
 _ROUNDED = 0.05  # of the mean error: within it the absolute error is rounded off, so that it has a slope everywhere
@@ -40,9 +43,8 @@ def fit_shortcut(network: ForecastNetwork, windows: TrainingWindows, loss: Quant
     if isinstance(member.head, CountHead):
         return
     generator = torch.Generator(windows.flat.device).manual_seed(seed)
-    chunks = -(-_WINDOWS_PER_WEIGHT * member.settings.highway // _CHUNK)
-    sample = _Sample.joined([_draw(network, member, windows, loss, generator) for _ in range(chunks)])
-    change = _WAY * _least_absolute(sample, network.settings.transform)
+    chunks = [_draw(network, member, windows, loss, generator) for _ in range(_chunks(member.settings))]
+    change = _WAY * _least_absolute(chunks, network.settings.transform)
     if not change.isfinite().all():
         logging.getLogger(__name__).warning(
             "no linear start was found: the shortcut begins as the seasonal naive method"
@@ -53,13 +55,18 @@ def fit_shortcut(network: ForecastNetwork, windows: TrainingWindows, loss: Quant
         member.highway.bias += change[-1]
 
 
+def _chunks(settings: NetworkSettings) -> int:
+    windows = min(_WINDOWS_PER_WEIGHT * settings.highway, _MOST_NUMBERS // (settings.highway + settings.horizon))
+    return math.ceil(windows / _CHUNK)
+
+
 @dataclass(frozen=True)
-class _Sample:
+class _Chunk:
     """Windows as the shortcut sees them.
 
-    inputs: [N, K + 1], the last one 1; start: [N, H] its forecast so far, normalised; location, scale: [N, 1]
-    unit: [N, 1] of the model's transform; logged: [N, 1] where the member took logarithms by itself
-    truth: [N, H] in data units; weight: [N, H] of its absolute errors, 0 where it is unobserved
+    inputs: [B, K + 1], the last one 1; start: [B, H] its forecast so far, normalised; location, scale: [B, 1]
+    unit: [B, 1] of the model's transform; logged: [B, 1] where the member took logarithms by itself
+    truth: [B, H] in data units; weight: [B, H] of its absolute errors, 0 where it is unobserved
     """
 
     inputs: Tensor
@@ -71,12 +78,8 @@ class _Sample:
     truth: Tensor
     weight: Tensor
 
-    @classmethod
-    def joined(cls, parts: list[_Sample]) -> _Sample:
-        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
-
     def errors(self, normalised: Tensor, how: Transform) -> Tensor:
-        """[N, H] of a normalised forecast, weighted."""
+        """[B, H] of a normalised forecast, weighted."""
         return (_restore(normalised, self.location, self.scale, self.logged, self.unit, how) - self.truth) * self.weight
 
 
@@ -87,7 +90,7 @@ def _draw(
     windows: TrainingWindows,
     loss: QuantileLoss | None,
     generator: torch.Generator,
-) -> _Sample:
+) -> _Chunk:
     model = network.settings
     batch = windows.gather(*windows.draw_origins(_CHUNK, generator), model.context, model.horizon)
     values, observed, covariates = batch.context
@@ -100,7 +103,7 @@ def _draw(
     truth = torch.where(batch.target.observed > 0, batch.target.values, 0.0)
     inputs = torch.cat([seen, torch.ones_like(unit)], 1)
     weight = _weights(batch, truth, first, loss)
-    return _Sample(inputs, start, encoded.location, encoded.scale, unit, logged, truth, weight)
+    return _Chunk(inputs, start, encoded.location, encoded.scale, unit, logged, truth, weight)
 
 
 def _restore(
@@ -124,29 +127,35 @@ def _weights(batch: Batch, truth: Tensor, first: Tensor, loss: QuantileLoss | No
     return torch.where(counted > 0, weight * counted, 0.0)
 
 
-def _least_absolute(sample: _Sample, how: Transform) -> Tensor:
+def _least_absolute(chunks: Sequence[_Chunk], how: Transform) -> Tensor:
     """[K + 1, H] what the map's weights (and at last its bias) change by; by L-BFGS on whitened inputs."""
-    whiten = _whitening(sample.inputs)
-    white = sample.inputs @ whiten
-    change = torch.zeros(white.shape[1], sample.start.shape[1], device=white.device, requires_grad=True)
-    before = sample.errors(sample.start, how).abs().mean()
+    whiten = _whitening([chunk.inputs for chunk in chunks])
+    horizon = chunks[0].start.shape[1]
+    change = torch.zeros(len(whiten), horizon, device=whiten.device)
+    count = sum(len(chunk.inputs) for chunk in chunks) * horizon
+    before = sum(chunk.errors(chunk.start, how).abs().sum() for chunk in chunks) / count
     rounded = _ROUNDED * before
     optimiser = torch.optim.LBFGS([change], max_iter=_ITERATIONS, history_size=10, line_search_fn="strong_wolfe")
 
     def mean_error() -> Tensor:
-        optimiser.zero_grad()
-        errors = sample.errors(sample.start + white @ change, how)
-        mean = (errors.square() + rounded.square()).sqrt().mean() / before
-        mean.backward()
-        return mean
+        """A chunk at a time, so that memory holds little more than the windows."""
+        weights = (whiten @ change).requires_grad_()
+        total = torch.zeros_like(before)
+        for chunk in chunks:
+            errors = chunk.errors(chunk.start + chunk.inputs @ weights, how)
+            part = (errors.square() + rounded.square()).sqrt().sum() / (count * before)
+            part.backward()
+            total += part.detach()
+        assert weights.grad is not None
+        change.grad = whiten.T @ weights.grad
+        return total
 
     optimiser.step(mean_error)
-    return whiten @ change.detach()
+    return whiten @ change
 
 
-def _whitening(inputs: Tensor) -> Tensor:
+def _whitening(inputs: Sequence[Tensor]) -> Tensor:
     """[K + 1, K + 1] map that makes the inputs uncorrelated and of unit size, so that few iterations are enough."""
-    exact = inputs.double()
-    square = exact.T @ exact / len(exact)
-    ridge = _RIDGE * square.diagonal()[:-1].mean() * torch.eye(len(square), dtype=exact.dtype, device=exact.device)
-    return torch.linalg.inv(torch.linalg.cholesky(square + ridge)).T.to(inputs.dtype)
+    square = sum(part.double().T @ part.double() for part in inputs) / sum(len(part) for part in inputs)
+    ridge = _RIDGE * square.diagonal()[:-1].mean() * torch.eye(len(square), dtype=square.dtype, device=square.device)
+    return torch.linalg.inv(torch.linalg.cholesky(square + ridge)).T.to(inputs[0].dtype)
