@@ -28,11 +28,11 @@ _MOST_NUMBERS = 24_000_000  # of inputs and truths: some 200 MB
 _ITERATIONS = 20
 _WAY = 0.75  # that the map goes towards the fitted one, which knows the windows that it was fitted to by heart
 _ROUNDED = 0.05  # of the mean error: within it the absolute error is rounded off, so that it has a slope everywhere
-_RIDGE = 0.01  # of the inputs' mean square
+_RIDGE, _SMALLEST = 0.01, 1e-12  # of the inputs' mean square, which may be none
 
 
 def fit_shortcut(network: ForecastNetwork, windows: TrainingWindows, loss: QuantileLoss | None, seed: int) -> None:
-    """Fit the shortcut of the network's only member, in place, on windows drawn like those that it will learn from.
+    """Fit the shortcut of the network's only member, in place, on whole windows of those that it will learn from.
 
     loss: the fit's, whose weights absolute errors have; None for a likelihood: errors then count relative to the
     series' in-sample error. A head of counts has no shortcut in the units of the data, and is left as it is; so is one
@@ -157,5 +157,6 @@ def _least_absolute(chunks: Sequence[_Chunk], how: Transform) -> Tensor:
 def _whitening(inputs: Sequence[Tensor]) -> Tensor:
     """[K + 1, K + 1] map that makes the inputs uncorrelated and of unit size, so that few iterations are enough."""
     square = sum(part.double().T @ part.double() for part in inputs) / sum(len(part) for part in inputs)
-    ridge = _RIDGE * square.diagonal()[:-1].mean() * torch.eye(len(square), dtype=square.dtype, device=square.device)
-    return torch.linalg.inv(torch.linalg.cholesky(square + ridge)).T.to(inputs[0].dtype)
+    ridge = _RIDGE * square.diagonal()[:-1].mean().clamp_min(_SMALLEST)
+    ridged = square + ridge * torch.eye(len(square), dtype=square.dtype, device=square.device)
+    return torch.linalg.inv(torch.linalg.cholesky(ridged)).T.to(inputs[0].dtype)
