@@ -28,7 +28,7 @@ from training.sampling import TrainingWindows
 from training.settings import TrainingSettings
 
 _LARGE_PANEL = 64_000_000  # bytes
-_SHORT_FITS = 200_000  # windows in all: seconds
+_SHORT_FITS, _USUAL_HORIZON = 200_000, 48  # windows in all, of horizons up to so many steps: seconds
 Tell = Callable[[str, Progress], None]
 
 
@@ -126,7 +126,7 @@ def processes_for(models: Sequence[ModelFit], panel: Panel) -> int:
     """
     if training_device().type == "cuda":
         return 1
-    sizes = [model.plan.fit.steps * model.plan.fit.batch for model in models for _ in model.plan.model.members]
+    sizes = [_size(model.plan) for model in models for _ in model.plan.model.members]
     fits, asked = len(sizes), models[0].plan.fit.processes
     if asked:
         return min(asked, fits)
@@ -134,6 +134,11 @@ def processes_for(models: Sequence[ModelFit], panel: Panel) -> int:
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, fits)
+
+
+def _size(plan: TrainingSettings) -> float:
+    """Windows of a fit; those of a long horizon take longer."""
+    return plan.fit.steps * plan.fit.batch * max(1, plan.model.horizon / _USUAL_HORIZON)
 
 
 @dataclass(frozen=True)

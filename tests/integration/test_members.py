@@ -117,5 +117,9 @@ def test_as_many_at_once_as_asked_for_or_as_there_are_cores_but_never_more_than_
 def test_one_at_a_time_when_fits_are_short_or_the_panel_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(3)))
     assert processes_for(both_fits(plan()), make_panel()) == 1
+    some = plan(steps=1000)
+    assert processes_for(both_fits(some), make_panel()) == 1
+    far = some.model.model_copy(update={"members": tuple(network_settings(horizon=240) for _ in CELLS)})
+    assert processes_for(both_fits(some.model_copy(update={"model": far})), make_panel()) == 3, "these take longer"
     monkeypatch.setattr("training.members._LARGE_PANEL", 100)
     assert processes_for(both_fits(plan(steps=10_000)), make_panel()) == 1
