@@ -97,7 +97,7 @@ def choose_settings(
     fit = FitSettings(
         steps=steps,
         shorter=_SHORTER if tried else (),
-        linear_start=often and _linear(network, profile),
+        linear_start=often and loss == "quantile" and _linear(network, profile),
         batch=shape.batch,
         loss=loss,
         percentage_weight=0.5 if positive else 0.0,

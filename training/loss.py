@@ -37,9 +37,9 @@ class QuantileLoss:
     def __call__(self, forecast: Tensor, batch: Batch) -> Tensor:
         """forecast: [B, H, Q] in data units; gives a scalar."""
         truth, observed = batch.target
-        counted = _counted(batch)
-        count = counted.sum().clamp_min(1)
-        weight = counted / (batch.error_scale[:, None] * self.scaled_reference)
+        counts = counted(batch)
+        count = counts.sum().clamp_min(1)
+        weight = counts / (batch.error_scale[:, None] * self.scaled_reference)
         error = torch.where(observed[:, :, None], truth[:, :, None] - forecast, 0.0)  # [B, H, Q]
         absolute = error[:, :, self.median].abs()
         loss = (1 - self.percentage_weight) * (absolute * weight).sum() / count
@@ -47,7 +47,7 @@ class QuantileLoss:
             size = truth.abs() + forecast[:, :, self.median].abs() + _TINY
             loss = (
                 loss
-                + self.percentage_weight * (absolute * counted / size).sum() * 200 / count / self.percentage_reference
+                + self.percentage_weight * (absolute * counts / size).sum() * 200 / count / self.percentage_reference
             )
         if self.quantile_weight:
             pinball = torch.maximum(self.quantiles * error, (self.quantiles - 1) * error).mean(2) * 2
@@ -82,7 +82,7 @@ class Objective(nn.Module):
         else:
             truth = transform_truth(how, batch.target.values, unit)
             likelihood = member.log_likelihood(found, truth).float()
-            loss = -_mean(likelihood, _counted(batch))
+            loss = -_mean(likelihood, counted(batch))
         if self.auxiliary_weight:
             loss = loss + self.auxiliary_weight * self._auxiliary(encoded, member.settings.segment)
         return loss
@@ -94,7 +94,7 @@ class Objective(nn.Module):
         return _mean((self.reconstruct(encoded.states[:, :-1]) - values).abs(), observed)
 
 
-def _counted(batch: Batch) -> Tensor:
+def counted(batch: Batch) -> Tensor:
     """[B, H] how much each target counts: those that are unobserved, not at all."""
     observed = batch.target.observed
     return observed if batch.weight is None else observed * batch.weight[:, None]

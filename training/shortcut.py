@@ -20,7 +20,7 @@ from forecaster.heads import CountHead
 from forecaster.network import ForecastNetwork, SegmentNetwork
 from forecaster.settings import NetworkSettings, Transform
 from forecaster.transforms import relative, transform, untransform
-from training.loss import QuantileLoss
+from training.loss import QuantileLoss, counted
 from training.sampling import Batch, TrainingWindows
 
 _CHUNK, _WINDOWS_PER_WEIGHT = 1024, 48
@@ -123,8 +123,8 @@ def _weights(batch: Batch, truth: Tensor, first: Tensor, loss: QuantileLoss | No
         relative_to_size = 200 * loss.percentage_weight / loss.percentage_reference
         size = (truth.abs() + first.abs()).maximum(batch.error_scale[:, None])  # of two zeros it is none
         weight = scaled[:, None] + relative_to_size / size
-    counted = batch.target.observed if batch.weight is None else batch.target.observed * batch.weight[:, None]
-    return torch.where(counted > 0, weight * counted, 0.0)
+    counts = counted(batch)
+    return torch.where(counts > 0, weight * counts, 0.0)
 
 
 def _least_absolute(chunks: Sequence[_Chunk], how: Transform) -> Tensor:

@@ -242,6 +242,8 @@ def test_the_shortcut_of_a_small_panel_is_fitted_first(preset: str) -> None:
     assert choose(observed=50_000, preset=preset).fit.linear_start
     assert not choose(observed=1_000_000, preset=preset).fit.linear_start
     assert not choose(observed=33_000, preset=preset).fit.linear_start, "too few values for 168 weights a step"
+    counts = {"share_whole": 1.0, "smallest": 0.0, "share_zero": 0.5, "share_positive": 0.5}
+    assert not choose(observed=50_000, preset=preset, **counts).fit.linear_start, "counts have no linear shortcut"
 
 
 @pytest.mark.parametrize(
