@@ -22,8 +22,9 @@ This page is made by `python docs/make_settings.py` from the settings classes.
 Settings of a training are given by `--set NAME=VALUE`, by `--config FILE.yaml`, or as `settings` of a training job.
 `forecaster train` chooses what depends on the data, the frequency and the horizon (see [model.md](model.md)) and prints
 it: of a network horizon, context, segment, season, lags, highway, width, cell, head, dropout, location, scale, reach,
-variability and logarithm; the model's frequency, season, transform and floor; of a fit steps, shorter, batch, loss,
-percentage_weight, shortest_target, recency, truncate and seed; the backtest's origins. Otherwise the defaults hold.
+variability and logarithm; the model's frequency, season, transform and floor; of a fit steps, shorter, linear_start,
+corrections, batch, loss, percentage_weight, shortest_target, recency, truncate and seed; the backtest's origins.
+Otherwise the defaults hold.
 """
 _GROUPS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("The network (all members)", "network.", NetworkSettings),

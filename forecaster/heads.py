@@ -57,6 +57,12 @@ class Head(nn.Module):
         raw: Tensor = self.linear(decoded)
         return raw.reshape(decoded.shape[0], -1, self.parameters_per_step)
 
+    @torch.no_grad()
+    def restrain(self, share: float) -> None:
+        """Keep this share of what is added to the centre; how far the quantiles lie apart stays as it is."""
+        for learnt in (self.linear.weight, self.linear.bias):
+            learnt.view(self.segment, self.parameters_per_step, -1)[:, 0] *= share
+
     def median(self, raw: Tensor, centre: Tensor) -> Tensor:
         """[B, H] what an autoregressive decoder goes on from."""
         return raw[..., 0] + centre

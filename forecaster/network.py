@@ -96,6 +96,10 @@ class SegmentNetwork(nn.Module):
         """
         return self.quantiles(self.decode(self.encode(values, observed, relative, covariates)))
 
+    def restrain(self, share: float) -> None:
+        """Keep this share of what the recurrent part adds to the linear shortcut's forecast."""
+        self.head.restrain(share)
+
     def count_mean(
         self, values: Tensor, observed: Tensor, relative: Tensor, covariates: Tensor | None = None
     ) -> Float[Tensor, "batch horizon"]:
@@ -250,6 +254,12 @@ class ForecastNetwork(nn.Module):
         """The members' mean, before calibration and the inverse transform."""
         sized = relative(self.settings.transform, unit)
         return torch.stack([member(transformed, observed, sized, covariates) for member in self.members]).mean(0)
+
+    def restrain(self, share: float) -> None:
+        """Keep this share of what the recurrent parts add to the linear shortcuts' forecasts."""
+        for member in self.members:
+            assert isinstance(member, SegmentNetwork)
+            member.restrain(share)
 
     def count_means(
         self,

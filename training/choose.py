@@ -28,6 +28,7 @@ _PASSES = 15  # over the observed values in a fit, at most: small panels are soo
 _TARGET_PASSES = 720  # and as targets: windows of a long horizon overlap
 _FEWEST_STEPS = 100  # and as many again where there is a season to learn
 _SHORTER = (0.125, 0.35)  # shares of a fit's steps that are tried besides,
+_CORRECTIONS = (0.25, 0.5, 0.75, 1.0)  # shares that are tried of what the recurrent part adds to a linear start
 _VALUES_PER_WEIGHT = 200  # of a step's linear map, from which it forecasts what it was not fitted to
 _LONG_FIT, _OFTEN_SEEN = 200, 6  # where it has more steps than this, and more passes over the values;
 _USUAL_HORIZON = 48  # with a longer horizon windows overlap more, and passes count for more
@@ -94,10 +95,14 @@ def choose_settings(
         network = network.model_copy(update={"head": "negative_binomial", "location": "zero", "scale": "size"})
     steps = _steps(shape, preset, horizon, network.season > 1, profile)
     tried = preset != "fast" and steps > _LONG_FIT and _passes(steps, shape, horizon, profile) > _OFTEN_SEEN
+    linear = often and loss == "quantile" and _linear(network, profile)
+    if linear:  # fitted alone to all windows, the map of hours may see two weeks
+        network = network.model_copy(update={"highway": max(network.lags, default=network.highway)})
     fit = FitSettings(
         steps=steps,
         shorter=_SHORTER if tried else (),
-        linear_start=often and loss == "quantile" and _linear(network, profile),
+        linear_start=linear,
+        corrections=_CORRECTIONS if linear else (),
         batch=shape.batch,
         loss=loss,
         percentage_weight=0.5 if positive else 0.0,

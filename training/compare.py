@@ -38,9 +38,9 @@ def run_comparison(
 ) -> Comparison:
     """Fit and score each cell with each of `seeds` seeds. Raises InputError and TrainingError."""
     request, panel, plan = prepared.request, prepared.panel, prepared.plan
-    if plan.fit.shorter:
-        plan = plan.model_copy(update={"fit": plan.fit.model_copy(update={"shorter": ()})})
-        reporter.say(f"all cells are fitted for {plan.fit.steps:,} steps: shorter fits beside them are for `train`")
+    if plan.fit.shorter or plan.fit.corrections:
+        plan = plan.model_copy(update={"fit": plan.fit.model_copy(update={"shorter": (), "corrections": ()})})
+        reporter.say(f"all cells are fitted for {plan.fit.steps:,} steps and kept as they are: choices are for `train`")
     reporter.say(f"cells in their place: {', '.join(cells)}; seeds: {seeds}")
     quiet_libraries()
     windows = training_backtest(panel, plan)  # fails here, before a fit, when the series are too short

@@ -30,7 +30,7 @@ def following(changes: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that follow from `changes`, which come after them, both by dotted names."""
     follow: dict[str, Any] = {}
     if changes.get("network.head") == "negative_binomial":
-        follow |= _OF_COUNTS
+        follow |= {**_OF_COUNTS, "fit.linear_start": False, "fit.corrections": ()}  # it has no linear forecast
     if changes.get("model.transform", "identity") != "identity":
         follow["network.logarithm"] = False
     if changes.get("network.logarithm"):

@@ -1,16 +1,18 @@
-"""How long to fit: beside the full fit some shorter ones, of which the held-out end says which two are kept.
+"""How long to fit, and how much of it to believe: the held-out end chooses.
 
 A small panel is learnt by heart in a long fit, or not yet learnt in a short one. Which of them, its size does not tell,
-and a held-out end of few series tells badly; the mean of two neighbouring lengths is about as good as the better one
-(docs/model.md).
+and a held-out end of few series tells badly; the mean of two neighbouring lengths is about as good as the better one.
+Of what the recurrent part adds to a linear forecast, a share may be better than all (docs/model.md).
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import pairwise, product
+from typing import Any
 
 from torch import nn
 
@@ -41,7 +43,7 @@ class Length:
 
 @dataclass(frozen=True)
 class Kept:
-    """The lengths that make the model, its settings, and their judged networks together."""
+    """The lengths that make the model, its settings, and their judged networks together, as much as is believed."""
 
     lengths: tuple[Length, ...]
     plan: TrainingSettings
@@ -49,7 +51,9 @@ class Kept:
 
     def finish(self, fitter: Fitter) -> tuple[ForecastNetwork, FitResult]:
         """The model, fitted on all data."""
-        networks, results = zip(*(fitter.fit(length.final) for length in self.lengths), strict=True)
+        share = {"correction": self.plan.fit.correction}
+        finals = [replace(length.final, plan=_with_fit(length.final.plan, share)) for length in self.lengths]
+        networks, results = zip(*map(fitter.fit, finals), strict=True)
         return _together(networks), summed(results)
 
 
@@ -65,8 +69,7 @@ def lengths_to_try(plan: TrainingSettings, held_out: int, windows: BacktestWindo
 def _length(
     plan: TrainingSettings, share: float, name: str, held_out: int, windows: BacktestWindows, start: Start
 ) -> Length:
-    fit = plan.fit.model_copy(update={"steps": plan.fit.steps_of(share), "shorter": ()})
-    own = plan.model_copy(update={"fit": fit})
+    own = _with_fit(plan, {"steps": plan.fit.steps_of(share), "shorter": (), "corrections": ()})
     return Length(
         share,
         ModelFit(f"{name}backtest fit", own, held_out, start.unseen(windows)),
@@ -75,35 +78,59 @@ def _length(
 
 
 def keep_best(tried: Sequence[Length], plan: TrainingSettings, fitter: Fitter, windows: BacktestWindows) -> Kept:
-    """Of all neighbours the two whose mean forecasts the windows best; where there is but one length, that one."""
+    """Of all neighbours the two, and of the corrections the share, whose mean forecasts the windows best."""
     judged = [fitter.fit(length.judged)[0] for length in tried]
-    if len(tried) == 1:
+    if len(tried) == 1 and not plan.fit.corrections:
         return Kept((tried[0],), tried[0].judged.plan, judged[0])
     alone = [_error(network, windows) for network in judged]
     sound = [number for number, error in enumerate(alone) if math.isfinite(error)] or list(range(len(tried)))
-    choices = list(pairwise(sound)) or [tuple(sound)]
-    networks = [_together(judged[number] for number in choice) for choice in choices]
-    errors = [_error(network, windows) for network in networks]
-    best = errors.index(min(errors))
-    lengths = tuple(tried[number] for number in choices[best])
+    neighbours = list(pairwise(sound)) or [tuple(sound)]
+    choices = [
+        (numbers, share, _restrained(_together(judged[number] for number in numbers), share))
+        for numbers, share in product(neighbours, plan.fit.corrections or (1.0,))
+    ]
+    errors = [_error(network, windows) for _, _, network in choices]
+    numbers, share, network = choices[errors.index(min(errors))]
+    lengths = tuple(tried[number] for number in numbers)
+    _tell(fitter, tried, alone, lengths, min(errors), share if plan.fit.corrections else None)
+    own = lengths[0].judged.plan if len(tried) == 1 else _plan_of(plan, lengths)
+    return Kept(lengths, _with_fit(own, {"correction": plan.fit.correction * share, "corrections": ()}), network)
+
+
+def _tell(
+    fitter: Fitter,
+    tried: Sequence[Length],
+    alone: Sequence[float],
+    kept: Sequence[Length],
+    error: float,
+    share: float | None,
+) -> None:
+    """share: of the correction, None where there was none to choose"""
+    steps = " and ".join(f"{length.steps:,}" for length in kept)
+    believed = "" if share is None else f", {share:.0%} of the recurrent correction"
     told = ", ".join(f"{length.steps:,} steps {error:.4f}" for length, error in zip(tried, alone, strict=True))
-    kept = " and ".join(f"{length.steps:,}" for length in lengths)
     fitter.reporter.say(
-        f"length of the fit: {kept} steps (quantile loss on the held-out end {errors[best]:.4f}; alone: {told})"
+        f"length of the fit: {steps} steps{believed} (quantile loss on the held-out end {error:.4f}; alone: {told})"
     )
-    return Kept(lengths, _plan_of(plan, lengths), networks[best])
+
+
+def _restrained(network: ForecastNetwork, share: float) -> ForecastNetwork:
+    """A network of its own that keeps this share of its correction."""
+    own = copy.deepcopy(network)
+    own.restrain(share)
+    return own
+
+
+def _with_fit(plan: TrainingSettings, changes: dict[str, Any]) -> TrainingSettings:
+    return plan.model_copy(update={"fit": plan.fit.model_copy(update=changes)})
 
 
 def _plan_of(plan: TrainingSettings, lengths: Sequence[Length]) -> TrainingSettings:
     """Settings that make the same model anew: the members of each length, and the share of the steps of each."""
     members = plan.model.members * len(lengths)
     shares = tuple(length.share for length in lengths for _ in plan.model.members)
-    return plan.model_copy(
-        update={
-            "model": plan.model.model_copy(update={"members": members}),
-            "fit": plan.fit.model_copy(update={"shorter": (), "shares": shares}),
-        }
-    )
+    whole = plan.model_copy(update={"model": plan.model.model_copy(update={"members": members})})
+    return _with_fit(whole, {"shorter": (), "shares": shares})
 
 
 def _together(networks: Iterable[ForecastNetwork]) -> ForecastNetwork:

@@ -158,8 +158,11 @@ def plan_training(
     plan = _as_declared(plan, request, panel, fresh=model is None)
     if request.changes.get("preset", request.preset) != request.preset and "model.members" not in request.changes:
         raise InputError("it is more than a setting: all others follow from it", field="preset", mend="use --preset")
-    named = "fit.steps" in changes or "fit.shares" in changes
-    follow = {"fit.shorter": ()} if named else {}  # who names a length wants that one
+    follow: dict[str, Any] = {}
+    if "fit.steps" in changes or "fit.shares" in changes:
+        follow["fit.shorter"] = ()  # who names a length wants that one
+    if "fit.correction" in changes:
+        follow["fit.corrections"] = ()
     if model is None and "model.members" not in changes:
         follow |= following(changes)
     changed = override(plan, {**follow, **changes})
@@ -204,7 +207,8 @@ def _check_warm_start(request: TrainRequest, panel: Panel, model: ModelSettings)
 def _warm(plan: TrainingSettings, profile: Profile, model: ModelSettings) -> TrainingSettings:
     """A calmer fit of the model as it is."""
     rate = plan.fit.learning_rate * _WARM_RATE
-    fit = {"learning_rate": rate, "shorter": (), "linear_start": False, "loss": _loss_of(model) or plan.fit.loss}
+    loss = _loss_of(model) or plan.fit.loss
+    fit = {"learning_rate": rate, "shorter": (), "linear_start": False, "corrections": (), "loss": loss}
     below = model.floor is not None and profile.smallest < model.floor
     kept = model.model_copy(update={"floor": None if below else model.floor})
     return plan.model_copy(update={"model": kept, "fit": plan.fit.model_copy(update=fit)})

@@ -146,6 +146,17 @@ class TrainingWindows:
         origin = first + (place * (last - first + 1)).long()
         return series, origin.minimum(last)
 
+    def spread_origins(self, most: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """[B] series and [B] origins, each at most once: all that there are, or about `most` of them, evenly spread."""
+        there = self.last - self.first + 1
+        count = there.clamp(max=max(1, most // len(there)))
+        series = torch.arange(len(count), device=count.device).repeat_interleave(count)
+        number = torch.arange(len(series), device=count.device) - (count.cumsum(0) - count)[series]
+        # One anywhere in each of `count` stretches, so that none is drawn twice, nor all at one hour of the day.
+        low, high = (edge * there[series] // count[series] for edge in (number, number + 1))
+        place = low + (self._uniform(len(series), generator, torch.float64) * (high - low)).long()
+        return series, self.first[series] + place
+
     def gather(self, series: Tensor, origin: Tensor, context: int, horizon: int) -> Batch:
         """The windows of the given series and origins."""
         begin = self.begin[series]

@@ -34,6 +34,12 @@ class FitSettings(Settings):
     """Whether the linear shortcut of a fresh network is first fitted alone (least absolute errors), rather than left as
     the seasonal naive forecast that it begins as."""
 
+    correction: float = Field(default=1.0, ge=0, le=1)
+    """Share that is kept, once fitted, of what the recurrent part adds to the linear shortcut's forecast."""
+
+    corrections: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
+    """Such shares to choose from, instead: the one is kept whose forecasts of the held-out end are best."""
+
     batch: int = Field(default=256, ge=1)
     """Windows per step."""
 
@@ -125,6 +131,8 @@ class TrainingSettings(Settings):
         shares, members = len(self.fit.shares), len(self.model.members)
         if shares and self.fit.shorter:
             raise ValueError("fit.shares says how long each member is fitted: fit.shorter has nothing to try")
+        if self.fit.corrections and self.fit.correction < 1:
+            raise ValueError("fit.correction says which share is kept: fit.corrections has nothing to choose")
         if shares and shares != members:
             raise ValueError(f"fit.shares needs a share for each of the {members} members, and has {shares}")
         for member in self.model.members:

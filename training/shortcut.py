@@ -3,13 +3,12 @@
 Legend: B windows of a chunk, K steps that the shortcut sees, H horizon steps.
 The short fit of a small panel leaves the shortcut near the seasonal naive forecast that it begins as; the recurrent
 part then learns, from few windows, what a linear map could have said. So the map first goes most of the way to that of
-least absolute errors, in the units of the loss (docs/model.md).
+least absolute errors on all windows there are, in the units of the loss (docs/model.md).
 """
 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,21 +17,21 @@ from torch import Tensor
 
 from forecaster.heads import CountHead
 from forecaster.network import ForecastNetwork, SegmentNetwork
-from forecaster.settings import NetworkSettings, Transform
+from forecaster.settings import Transform
 from forecaster.transforms import relative, transform, untransform
 from training.loss import QuantileLoss, counted
 from training.sampling import Batch, TrainingWindows
 
-_CHUNK, _WINDOWS_PER_WEIGHT = 1024, 48
-_MOST_NUMBERS = 24_000_000  # of inputs and truths: some 200 MB
+_CHUNK = 2048
+_MOST_NUMBERS = 48_000_000  # of inputs, truths and weights: some 200 MB
 _ITERATIONS = 20
-_WAY = 0.75  # that the map goes towards the fitted one, which knows the windows that it was fitted to by heart
+_WAY = 0.9  # that the map goes towards the fitted one, which knows the windows that it was fitted to by heart
 _ROUNDED = 0.05  # of the mean error: within it the absolute error is rounded off, so that it has a slope everywhere
 _RIDGE, _SMALLEST = 0.01, 1e-12  # of the inputs' mean square, which may be none
 
 
 def fit_shortcut(network: ForecastNetwork, windows: TrainingWindows, loss: QuantileLoss | None, seed: int) -> None:
-    """Fit the shortcut of the network's only member, in place, on whole windows of those that it will learn from.
+    """Fit the shortcut of the network's only member, in place, on all whole windows that it will learn from.
 
     loss: the fit's, whose weights absolute errors have; None for a likelihood: errors then count relative to the
     series' in-sample error. A head of counts has no shortcut in the units of the data, and is left as it is; so is one
@@ -43,34 +42,35 @@ def fit_shortcut(network: ForecastNetwork, windows: TrainingWindows, loss: Quant
     if isinstance(member.head, CountHead):
         return
     generator = torch.Generator(windows.flat.device).manual_seed(seed)
-    chunks = [_draw(network, member, windows, loss, generator) for _ in range(_chunks(member.settings))]
-    change = _WAY * _least_absolute(chunks, network.settings.transform)
-    if not change.isfinite().all():
+    most = _MOST_NUMBERS // (member.settings.highway + 2 * member.settings.horizon)
+    drawn = (part.split(_CHUNK) for part in windows.spread_origins(most, generator))
+    chunks = [_chunk(network, member, windows, loss, series, origin) for series, origin in zip(*drawn, strict=True)]
+    fitted = _least_absolute(chunks, _weights_of(member), network.settings.transform)
+    if not fitted.isfinite().all():
         logging.getLogger(__name__).warning(
             "no linear start was found: the shortcut begins as the seasonal naive method"
         )
         return
     with torch.no_grad():
-        member.highway.weight += change[:-1].T
-        member.highway.bias += change[-1]
+        member.highway.weight.lerp_(fitted[:-1].T, _WAY)
+        member.highway.bias.lerp_(fitted[-1], _WAY)
 
 
-def _chunks(settings: NetworkSettings) -> int:
-    windows = min(_WINDOWS_PER_WEIGHT * settings.highway, _MOST_NUMBERS // (settings.highway + settings.horizon))
-    return math.ceil(windows / _CHUNK)
+def _weights_of(member: SegmentNetwork) -> Tensor:
+    """[K + 1, H] of the shortcut, its bias at last."""
+    return torch.cat([member.highway.weight.detach().T, member.highway.bias.detach()[None]])
 
 
 @dataclass(frozen=True)
 class _Chunk:
     """Windows as the shortcut sees them.
 
-    inputs: [B, K + 1], the last one 1; start: [B, H] its forecast so far, normalised; location, scale: [B, 1]
+    inputs: [B, K + 1], normalised, the last one 1; location, scale: [B, 1]
     unit: [B, 1] of the model's transform; logged: [B, 1] where the member took logarithms by itself
     truth: [B, H] in data units; weight: [B, H] of its absolute errors, 0 where it is unobserved
     """
 
     inputs: Tensor
-    start: Tensor
     location: Tensor
     scale: Tensor
     unit: Tensor
@@ -78,32 +78,33 @@ class _Chunk:
     truth: Tensor
     weight: Tensor
 
-    def errors(self, normalised: Tensor, how: Transform) -> Tensor:
-        """[B, H] of a normalised forecast, weighted."""
-        return (_restore(normalised, self.location, self.scale, self.logged, self.unit, how) - self.truth) * self.weight
+    def errors(self, weights: Tensor, how: Transform) -> Tensor:
+        """[B, H] of the map of these weights [K + 1, H], weighted."""
+        forecast = _restore(self.inputs @ weights, self.location, self.scale, self.logged, self.unit, how)
+        return (forecast - self.truth) * self.weight
 
 
 @torch.no_grad()
-def _draw(
+def _chunk(
     network: ForecastNetwork,
     member: SegmentNetwork,
     windows: TrainingWindows,
     loss: QuantileLoss | None,
-    generator: torch.Generator,
+    series: Tensor,
+    origin: Tensor,
 ) -> _Chunk:
     model = network.settings
-    batch = windows.gather(*windows.draw_origins(_CHUNK, generator), model.context, model.horizon)
+    batch = windows.gather(series, origin, model.context, model.horizon)
     values, observed, covariates = batch.context
     transformed, unit = transform(model.transform, values, observed)
     encoded = member.encode(transformed, observed, relative(model.transform, unit), covariates)
     logged = torch.zeros_like(unit) if encoded.logged is None else encoded.logged
     seen = encoded.z[:, -member.settings.highway :]
-    start = member.highway(seen)
-    first = _restore(start, encoded.location, encoded.scale, logged, unit, model.transform)
+    first = _restore(member.highway(seen), encoded.location, encoded.scale, logged, unit, model.transform)
     truth = torch.where(batch.target.observed > 0, batch.target.values, 0.0)
     inputs = torch.cat([seen, torch.ones_like(unit)], 1)
     weight = _weights(batch, truth, first, loss)
-    return _Chunk(inputs, start, encoded.location, encoded.scale, unit, logged, truth, weight)
+    return _Chunk(inputs, encoded.location, encoded.scale, unit, logged, truth, weight)
 
 
 def _restore(
@@ -127,22 +128,21 @@ def _weights(batch: Batch, truth: Tensor, first: Tensor, loss: QuantileLoss | No
     return torch.where(counts > 0, weight * counts, 0.0)
 
 
-def _least_absolute(chunks: Sequence[_Chunk], how: Transform) -> Tensor:
-    """[K + 1, H] what the map's weights (and at last its bias) change by; by L-BFGS on whitened inputs."""
+def _least_absolute(chunks: Sequence[_Chunk], start: Tensor, how: Transform) -> Tensor:
+    """[K + 1, H] weights of the map, the bias at last, from those at the `start`; by L-BFGS on whitened inputs."""
     whiten = _whitening([chunk.inputs for chunk in chunks])
-    horizon = chunks[0].start.shape[1]
-    change = torch.zeros(len(whiten), horizon, device=whiten.device)
-    count = sum(len(chunk.inputs) for chunk in chunks) * horizon
-    before = sum(chunk.errors(chunk.start, how).abs().sum() for chunk in chunks) / count
+    change = torch.zeros_like(start)
+    count = sum(len(chunk.inputs) for chunk in chunks) * start.shape[1]
+    before = sum(chunk.errors(start, how).abs().sum() for chunk in chunks) / count
     rounded = _ROUNDED * before
     optimiser = torch.optim.LBFGS([change], max_iter=_ITERATIONS, history_size=10, line_search_fn="strong_wolfe")
 
     def mean_error() -> Tensor:
         """A chunk at a time, so that memory holds little more than the windows."""
-        weights = (whiten @ change).requires_grad_()
+        weights = (start + whiten @ change).requires_grad_()
         total = torch.zeros_like(before)
         for chunk in chunks:
-            errors = chunk.errors(chunk.start + chunk.inputs @ weights, how)
+            errors = chunk.errors(weights, how)
             part = (errors.square() + rounded.square()).sqrt().sum() / (count * before)
             part.backward()
             total += part.detach()
@@ -151,7 +151,7 @@ def _least_absolute(chunks: Sequence[_Chunk], how: Transform) -> Tensor:
         return total
 
     optimiser.step(mean_error)
-    return whiten @ change
+    return start + whiten @ change
 
 
 def _whitening(inputs: Sequence[Tensor]) -> Tensor:

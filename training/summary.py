@@ -52,7 +52,8 @@ def describe_settings(plan: TrainingSettings) -> str:
     shorter = ", ".join(f"{share:.3g}" for share in plan.fit.shorter)
     linear = "a linear start, then " if plan.fit.linear_start else ""
     trial = f" (and {shorter} of them)" if shorter else ""
+    kept = f", {plan.fit.correction:.0%} of the recurrent correction kept" if plan.fit.correction < 1 else ""
     return (
         f"settings: {named}, width {network.width}, sees {read}, normalised by {scaled}{transform}; "
-        f"{linear}{steps} optimiser steps{trial} of {plan.fit.batch:,} windows; backtest at {origins}"
+        f"{linear}{steps} optimiser steps{trial} of {plan.fit.batch:,} windows{kept}; backtest at {origins}"
     )

@@ -79,6 +79,24 @@ def test_every_head_begins_near_the_shortcut_with_a_moderate_spread(name: str) -
     assert 0.3 < deviation < 3
 
 
+@pytest.mark.parametrize("name", ["quantile", "normal", "student_t"])
+def test_a_restrained_head_adds_a_share_to_the_centre_and_keeps_its_spread(name: str) -> None:
+    made = head(name)
+    made.linear.bias.data.add_(0.3)
+    decoded = torch.randn(BATCH, 2, 8, generator=torch.Generator().manual_seed(3))
+    centre = torch.randn(BATCH, 24, generator=torch.Generator().manual_seed(4))
+
+    def quantiles() -> torch.Tensor:
+        with torch.no_grad():
+            return made.quantiles(Parameters(made(decoded), centre, torch.zeros(BATCH, 1), torch.ones(BATCH, 1)))
+
+    whole = quantiles()
+    made.restrain(0.25)
+    kept, middle = quantiles(), DEFAULT_QUANTILES.index(0.5)
+    torch.testing.assert_close(kept[..., middle] - centre, 0.25 * (whole[..., middle] - centre))
+    torch.testing.assert_close(kept - kept[..., [middle]], whole - whole[..., [middle]], rtol=1e-4, atol=1e-5)
+
+
 def test_a_rare_item_that_sells_many_at_once_is_not_taken_for_one_that_sells_none() -> None:
     made, mean = head("negative_binomial"), 0.01  # one in a hundred days
     p = found(2, mean)

@@ -246,6 +246,17 @@ def test_the_shortcut_of_a_small_panel_is_fitted_first(preset: str) -> None:
     assert not choose(observed=50_000, preset=preset, **counts).fit.linear_start, "counts have no linear shortcut"
 
 
+def test_a_linear_start_of_hours_sees_two_weeks() -> None:
+    assert {member.highway for member in choose(observed=50_000, preset="best").model.members} == {336}
+    assert {member.highway for member in choose(observed=1_000_000, preset="best").model.members} == {168}
+
+
+@pytest.mark.parametrize("preset", ["fast", "balanced", "best"])
+def test_what_is_added_to_a_linear_start_is_tried_in_shares(preset: str) -> None:
+    assert choose(observed=50_000, preset=preset).fit.corrections == (0.25, 0.5, 0.75, 1.0)
+    assert choose(observed=1_000_000, preset=preset).fit.corrections == ()
+
+
 @pytest.mark.parametrize(
     ("freq", "preset", "observed", "skill", "expected"),
     [

@@ -81,6 +81,22 @@ def test_a_shorter_context_shortens_what_lies_within_it(context: int, preset: st
         assert member.lags == tuple(lag for lag in (24, 48, 168, 336) if lag <= context)
 
 
+def test_who_names_a_share_of_the_correction_gets_that_one() -> None:
+    data = positive("h", 12_000)
+    assert plan(data, "h").fit.corrections
+    found = plan(data, "h", changes={"fit.correction": 0.3}).fit
+    assert (found.correction, found.corrections) == (0.3, ())
+
+
+def test_a_head_of_counts_of_ones_own_has_no_linear_start() -> None:
+    data = positive("h", 12_000)
+    data["y"] = data["y"].round()
+    assert plan(data, "h").fit.linear_start
+    found = plan(data, "h", changes={"network.head": "negative_binomial"}).fit
+    assert not found.linear_start
+    assert found.corrections == ()
+
+
 @pytest.mark.parametrize("named", [{"fit.steps": 300}, {"fit.shares": [0.5]}])
 def test_who_names_a_length_gets_no_other(named: dict[str, Any]) -> None:
     data = positive("h", 3000)
@@ -146,6 +162,7 @@ def test_a_distribution_of_counts_brings_what_it_needs() -> None:
         ({"fit.auxiliary_weight": 1.0, "network.segment": 336}, "auxiliary_weight needs a next segment"),
         ({"fit.loss": "likelihood"}, "loss likelihood needs a parametric head.*change one of them"),
         ({"fit.shares": [0.5, 1.0]}, "fit.shares needs a share for each of the 1 members, and has 2"),
+        ({"fit.correction": 0.5, "fit.corrections": [0.5, 1.0]}, "fit.corrections has nothing to choose"),
         ({"fit.shares": [0.5], "fit.shorter": [0.5]}, "fit.shares says how long each member is fitted"),
         ({"network.segment": 400}, "field 'network': segment 400 is longer than context 336; change one of them"),
     ],

@@ -29,7 +29,7 @@ class Listener(Silent):
         self.told.append(text)
 
 
-def plan(*shorter: float, **fit: float) -> TrainingSettings:
+def plan(*shorter: float, **fit: object) -> TrainingSettings:
     settings = FitSettings(steps=60, batch=16, shorter=shorter, **fit)  # type: ignore[arg-type]
     return TrainingSettings(model=model_settings(), fit=settings, backtest=BacktestSettings(windows=2, step=12))
 
@@ -75,6 +75,40 @@ def test_the_kept_lengths_are_one_model_whose_settings_make_it_anew(tmp_path: Pa
     assert final.settings == kept.plan.model
     assert len(final.members) == 2
     assert fitted.seconds > 0
+    again, _ = Fitter(PANEL, tmp_path / "again", Silent(), lambda *_: None).fit(ModelFit("again", kept.plan, 0))
+    assert all(map(torch.equal, again.state_dict().values(), final.state_dict().values()))
+
+
+@pytest.mark.parametrize("shorter", [(), (0.5, 0.1)])
+def test_the_share_of_the_correction_that_forecasts_the_held_out_end_best_is_kept(
+    shorter: tuple[float, ...], tmp_path: Path
+) -> None:
+    shares = (0.0, 0.5, 1.0)
+    settings = plan(*shorter, linear_start=True, corrections=shares, learning_rate=0.05)
+    windows, listener = training_backtest(PANEL, settings), Listener()
+    fitter = Fitter(PANEL, tmp_path / "first", listener, lambda *_: None)
+    kept = keep_best(tried(settings), settings, fitter, windows)
+
+    def error(network: ForecastNetwork) -> float:
+        return score_training(Predictor(network, ModelInfo(name="x", settings=network.settings)), windows)[1].metrics[
+            "sql"
+        ]
+
+    errors = []
+    for share in shares:
+        named = kept.plan.model_copy(
+            update={"fit": kept.plan.fit.model_copy(update={"correction": share, "corrections": ()})}
+        )
+        held_out = kept.lengths[0].judged.held_out
+        made, _ = Fitter(PANEL, tmp_path / f"{share}", Silent(), lambda *_: None).fit(ModelFit("x", named, held_out))
+        errors.append(error(made))
+        if share == kept.plan.fit.correction:
+            assert all(map(torch.equal, made.state_dict().values(), kept.judged.state_dict().values()))
+    assert len(set(errors)) == 3
+    assert errors[shares.index(kept.plan.fit.correction)] == min(errors) == error(kept.judged)
+    assert kept.plan.fit.corrections == ()
+    assert f"{kept.plan.fit.correction:.0%} of the recurrent correction" in listener.told[-1]
+    final, _ = kept.finish(fitter)
     again, _ = Fitter(PANEL, tmp_path / "again", Silent(), lambda *_: None).fit(ModelFit("again", kept.plan, 0))
     assert all(map(torch.equal, again.state_dict().values(), final.state_dict().values()))
 

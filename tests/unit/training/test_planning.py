@@ -59,6 +59,23 @@ def test_a_warm_start_may_be_told_another_loss() -> None:
     assert warm(sold(rare=False), model, **{"fit.loss": "likelihood"}).fit.loss == "likelihood"
 
 
+def test_a_warm_start_keeps_its_linear_part_and_all_of_what_is_added_to_it() -> None:
+    steps = np.arange(20_000)
+    wave = 100 + 10 * np.sin(steps / 12 * np.pi) + np.random.default_rng(0).normal(size=len(steps))
+    data = pd.DataFrame({"unique_id": "a", "ds": pd.date_range("2020-01-01", periods=len(steps), freq="h"), "y": wave})
+    data = pd.concat([data, data.assign(unique_id="b")])
+    fresh = request(data, freq="h")
+    prepared = prepare(fresh, Silent())
+    assert prepared.plan.fit.linear_start
+    assert prepared.plan.fit.corrections
+    again = plan_training(
+        request(data, freq="h", warm_start="m"), prepared.panel, prepared.profile, prepared.plan.model
+    )
+    assert not again.fit.linear_start
+    assert again.fit.corrections == ()
+    assert again.fit.correction == 1
+
+
 def test_what_is_no_count_is_not_forecast_as_one() -> None:
     changes = {"network.head": "negative_binomial", "network.location": "zero", "network.scale": "size"}
     asked = {**changes, "fit.loss": "likelihood"}

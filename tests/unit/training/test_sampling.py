@@ -47,6 +47,26 @@ def test_series_are_drawn_uniformly_whatever_their_length() -> None:
     assert 0.45 < (drawn == 0).float().mean() < 0.55
 
 
+def test_spread_origins_are_all_that_there_are_once() -> None:
+    there = windows(counting_panel(40, 300))
+    series, origin = there.spread_origins(10_000, torch.Generator().manual_seed(0))
+    expected = [(s, o) for s in range(2) for o in range(int(there.first[s]), int(there.last[s]) + 1)]
+    assert list(zip(series.tolist(), origin.tolist(), strict=True)) == expected
+
+
+def test_where_there_are_too_many_they_are_spread_over_all_series_and_phases() -> None:
+    there = windows(counting_panel(40, 3000, 9000))
+    series, origin = there.spread_origins(1200, torch.Generator().manual_seed(0))
+    counts = torch.bincount(series)
+    assert counts.tolist() == [int(there.last[0] - there.first[0]) + 1, 400, 400]
+    for number in (1, 2):
+        own = origin[series == number]
+        assert len(own.unique()) == len(own)
+        assert there.first[number] <= own.min() <= own.max() <= there.last[number]
+        assert own.diff().max() < 2 * (there.last[number] - there.first[number] + 1) / 400 + 1
+        assert torch.bincount(own % 6, minlength=6).min() > 40, "no phase of a season is left out"
+
+
 def test_origins_of_a_very_long_series_have_every_phase() -> None:
     steps = 100_000_000
     one = windows(counting_panel(40))

@@ -62,10 +62,10 @@ def start(
 
 
 @pytest.mark.parametrize("transform", ["identity", "asinh", "log"])
-def test_a_linear_law_is_found_for_three_quarters(transform: str) -> None:
+def test_a_linear_law_is_found_for_nine_tenths(transform: str) -> None:
     _, _, before, after = start(beats(), plan(transform=transform, network={"location": "mean", "scale": "std"}))
-    assert after < 0.35 * before
-    assert after > 0.15 * before, "not all of the way: it would be less by far"
+    assert after < 0.15 * before
+    assert after > 0.05 * before, "not all of the way: it would be less by far"
 
 
 def test_nothing_but_the_shortcut_changes() -> None:
@@ -106,7 +106,7 @@ def test_zeros_that_are_forecast_as_zeros_do_not_count_for_all(caplog: pytest.Lo
 def test_where_no_number_is_found_the_shortcut_stays_as_it_is_and_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(shortcut, "_least_absolute", lambda *_: torch.full((49, 24), torch.nan))
+    monkeypatch.setattr(shortcut, "_least_absolute", lambda _chunks, start, _how: torch.full_like(start, torch.nan))
     fresh, fitted, _, _ = start(make_panel(), plan())
     assert all(torch.equal(weight, fitted.state_dict()[name]) for name, weight in fresh.state_dict().items())
     assert "the shortcut begins as the seasonal naive method" in caplog.text
@@ -147,10 +147,10 @@ def test_the_map_is_that_of_least_absolute_errors() -> None:
         return torch.as_tensor(values, dtype=torch.float32)[:, None]
 
     zero, one = torch.zeros(n, 1), torch.ones(n, 1)
-    whole = (torch.as_tensor(inputs, dtype=torch.float32), zero, zero, one, zero, zero, column(truth), column(weight))
+    whole = (torch.as_tensor(inputs, dtype=torch.float32), zero, one, zero, zero, column(truth), column(weight))
     chunks = [shortcut._Chunk(*(part[rows] for part in whole)) for rows in (slice(0, 200), slice(200, n))]
-    found = shortcut._least_absolute(chunks, "identity")
-    error = sum(float(chunk.errors(chunk.inputs @ found, "identity").abs().sum()) for chunk in chunks)
+    found = shortcut._least_absolute(chunks, torch.zeros(k + 1, 1), "identity")
+    error = sum(float(chunk.errors(found, "identity").abs().sum()) for chunk in chunks)
     assert exact.fun <= error < 1.01 * exact.fun
 
 
