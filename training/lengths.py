@@ -78,7 +78,10 @@ def _length(
 
 
 def keep_best(tried: Sequence[Length], plan: TrainingSettings, fitter: Fitter, windows: BacktestWindows) -> Kept:
-    """Of all neighbours the two, and of the corrections the share, whose mean forecasts the windows best."""
+    """Of all neighbours the two, and of the corrections the share, whose mean forecasts the windows best.
+
+    Where nothing tells them apart it is the first of each.
+    """
     judged = [fitter.fit(length.judged)[0] for length in tried]
     if len(tried) == 1 and not plan.fit.corrections:
         return Kept((tried[0],), tried[0].judged.plan, judged[0])
@@ -108,7 +111,7 @@ def _tell(
     """share: of the correction, None where there was none to choose"""
     steps = " and ".join(f"{length.steps:,}" for length in kept)
     believed = "" if share is None else f", {share:.0%} of the recurrent correction"
-    told = ", ".join(f"{length.steps:,} steps {error:.4f}" for length, error in zip(tried, alone, strict=True))
+    told = ", ".join(f"{length.steps:,} steps {own:.4f}" for length, own in zip(tried, alone, strict=True))
     fitter.reporter.say(
         f"length of the fit: {steps} steps{believed} (quantile loss on the held-out end {error:.4f}; alone: {told})"
     )

@@ -253,7 +253,7 @@ def test_a_linear_start_of_hours_sees_two_weeks() -> None:
 
 @pytest.mark.parametrize("preset", ["fast", "balanced", "best"])
 def test_what_is_added_to_a_linear_start_is_tried_in_shares(preset: str) -> None:
-    assert choose(observed=50_000, preset=preset).fit.corrections == (0.25, 0.5, 0.75, 1.0)
+    assert choose(observed=50_000, preset=preset).fit.corrections == (1.0, 0.75, 0.5, 0.25)
     assert choose(observed=1_000_000, preset=preset).fit.corrections == ()
 
 
