@@ -38,7 +38,7 @@ class FitSettings(Settings):
     """Share that is kept, once fitted, of what the recurrent part adds to the linear shortcut's forecast."""
 
     corrections: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
-    """Such shares to choose from, instead: the one is kept whose forecasts of the held-out end are best, the first where
+    """Such shares to choose from, instead: the one is kept whose forecasts of the held-out end are best, the first if
     these are alike."""
 
     batch: int = Field(default=256, ge=1)
