@@ -66,15 +66,15 @@ class _Chunk:
     """Windows as the shortcut sees them.
 
     inputs: [B, K + 1], normalised, the last one 1; location, scale: [B, 1]
-    unit: [B, 1] of the model's transform; logged: [B, 1] where the member took logarithms by itself
+    logged: [B, 1] where the member took logarithms by itself, None if it never does; unit: [B, 1] of the transform
     truth: [B, H] in data units; weight: [B, H] of its absolute errors, 0 where it is unobserved
     """
 
     inputs: Tensor
     location: Tensor
     scale: Tensor
+    logged: Tensor | None
     unit: Tensor
-    logged: Tensor
     truth: Tensor
     weight: Tensor
 
@@ -98,21 +98,23 @@ def _chunk(
     values, observed, covariates = batch.context
     transformed, unit = transform(model.transform, values, observed)
     encoded = member.encode(transformed, observed, relative(model.transform, unit), covariates)
-    logged = torch.zeros_like(unit) if encoded.logged is None else encoded.logged
     seen = encoded.z[:, -member.settings.highway :]
-    first = _restore(member.highway(seen), encoded.location, encoded.scale, logged, unit, model.transform)
+    scaled_by = (encoded.location, encoded.scale, encoded.logged, unit)
+    first = _restore(member.highway(seen), *scaled_by, model.transform)
     truth = torch.where(batch.target.observed > 0, batch.target.values, 0.0)
     inputs = torch.cat([seen, torch.ones_like(unit)], 1)
     weight = _weights(batch, truth, first, loss)
-    return _Chunk(inputs, encoded.location, encoded.scale, unit, logged, truth, weight)
+    return _Chunk(inputs, *scaled_by, truth, weight)
 
 
 def _restore(
-    normalised: Tensor, location: Tensor, scale: Tensor, logged: Tensor, unit: Tensor, how: Transform
+    normalised: Tensor, location: Tensor, scale: Tensor, logged: Tensor | None, unit: Tensor, how: Transform
 ) -> Tensor:
     """[B, H] in data units."""
     restored = (normalised * scale + location)[:, :, None]
-    return untransform(how, untransform("log", restored, logged), unit)[:, :, 0]
+    if logged is not None:
+        restored = untransform("log", restored, logged)
+    return untransform(how, restored, unit)[:, :, 0]
 
 
 def _weights(batch: Batch, truth: Tensor, first: Tensor, loss: QuantileLoss | None) -> Tensor:

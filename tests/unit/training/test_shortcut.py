@@ -147,8 +147,9 @@ def test_the_map_is_that_of_least_absolute_errors() -> None:
         return torch.as_tensor(values, dtype=torch.float32)[:, None]
 
     zero, one = torch.zeros(n, 1), torch.ones(n, 1)
-    whole = (torch.as_tensor(inputs, dtype=torch.float32), zero, one, zero, zero, column(truth), column(weight))
-    chunks = [shortcut._Chunk(*(part[rows] for part in whole)) for rows in (slice(0, 200), slice(200, n))]
+    parts = (slice(0, 200), slice(200, n))
+    whole = (torch.as_tensor(inputs, dtype=torch.float32), zero, one, None, zero, column(truth), column(weight))
+    chunks = [shortcut._Chunk(*(tensor if tensor is None else tensor[rows] for tensor in whole)) for rows in parts]
     found = shortcut._least_absolute(chunks, torch.zeros(k + 1, 1), "identity")
     error = sum(float(chunk.errors(found, "identity").abs().sum()) for chunk in chunks)
     assert exact.fun <= error < 1.01 * exact.fun
