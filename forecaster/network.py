@@ -34,24 +34,34 @@ YOUNG_RUNGS = 12
 _VARIABILITY, _USUAL_VARIABILITY = (1e-4, 10.0), -3.0  # scale relative to size: its bounds, and the logarithm of 5 %
 
 
-class Encoded(NamedTuple):
-    """A normalised window: values z [B, L], what they were normalised by [B, 1], and the encoder's work.
+class Normalised(NamedTuple):
+    """A window's values z and flags [B, L], and what the values were normalised by [B, 1].
 
-    segments: [B, S, 2g…] values, flags, and summaries of what else is known; states: [B, S, D] of every segment;
-    last: the state after the last one; steps: what else is known of context and horizon
+    steps: what else is known of context and horizon
     variability: [B, 1] the scale relative to the window's size, about from -3 to 3; None where it is not told
     logged: [B, 1] 1 where z is of logarithms, though the model's are not; None for a network that takes none
     """
 
     z: Tensor
+    observed: Tensor
     location: Tensor
     scale: Tensor
-    segments: Tensor
-    states: Tensor
-    last: State
     steps: Steps | None
     variability: Tensor | None
     logged: Tensor | None
+
+
+class Encoded(NamedTuple):
+    """A normalised window, and the encoder's work.
+
+    segments: [B, S, 2g…] values, flags, and summaries of what else is known; states: [B, S, D] of every segment;
+    last: the state after the last one
+    """
+
+    window: Normalised
+    segments: Tensor
+    states: Tensor
+    last: State
 
 
 class SegmentNetwork(nn.Module):
@@ -124,6 +134,23 @@ class SegmentNetwork(nn.Module):
     def encode(self, values: Tensor, observed: Tensor, relative: Tensor, covariates: Tensor | None = None) -> Encoded:
         """Normalise a window and read it; a last partial segment is completed in front with unobserved zeros."""
         s = self.settings
+        window = self.normalise(values, observed, relative, covariates)
+        padding = s.input_segments * s.segment - s.context
+        shape = (-1, s.input_segments, s.segment)
+        values_and_flags = (window.z, window.observed.to(window.z.dtype))
+        parts = [nn.functional.pad(part, (padding, 0)).reshape(shape) for part in values_and_flags]
+        if window.steps is not None:
+            summaries = nn.functional.pad(window.steps.context, (0, 0, padding, 0))
+            parts.append(summaries.reshape(-1, s.input_segments, s.segment * window.steps.context.shape[2]))
+        segments = torch.cat(parts, dim=2)
+        states, last = self.cell.read(self.embed, segments)
+        return Encoded(window, segments, states, last)
+
+    def normalise(
+        self, values: Tensor, observed: Tensor, relative: Tensor, covariates: Tensor | None = None
+    ) -> Normalised:
+        """A window in its own units, gaps bridged."""
+        s = self.settings
         steps = None
         if self.steps is not None and covariates is not None:
             steps = self.steps(covariates[:, values.shape[1] - s.context :], s.context)
@@ -135,16 +162,8 @@ class SegmentNetwork(nn.Module):
         if steps is not None:
             z = torch.where(observed, z - steps.effect[:, : s.context], 0.0)
         z = bridge(z, observed, s.season)
-        padding = s.input_segments * s.segment - s.context
-        shape = (-1, s.input_segments, s.segment)
-        parts = [nn.functional.pad(part, (padding, 0)).reshape(shape) for part in (z, observed.to(z.dtype))]
-        if steps is not None:
-            summaries = nn.functional.pad(steps.context, (0, 0, padding, 0))
-            parts.append(summaries.reshape(-1, s.input_segments, s.segment * steps.context.shape[2]))
-        segments = torch.cat(parts, dim=2)
-        states, last = self.cell.read(self.embed, segments)
         variability = _variability(scale / unit_size(values, observed, relative)) if s.variability else None
-        return Encoded(z, location, scale, segments, states, last, steps, variability, logged)
+        return Normalised(z, observed, location, scale, steps, variability, logged)
 
     def seen(self, values: Tensor, observed: Tensor, relative: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """What this network sees of a window: its own context's values, flags, where scales count relative to size, and
@@ -158,9 +177,9 @@ class SegmentNetwork(nn.Module):
 
     def decode(self, encoded: Encoded) -> Parameters:
         """The head's parameters of each step of the horizon."""
-        s = self.settings
-        with full_precision(encoded.z.device.type):  # in bf16 a smooth season would lose its fine steps
-            centre = self.highway(encoded.z[:, -s.highway :])
+        s, window = self.settings, encoded.window
+        with full_precision(window.z.device.type):  # in bf16 a smooth season would lose its fine steps
+            centre = self.highway(window.z[:, -s.highway :])
         features = self._features(encoded)
         if s.decoder == "autoregressive":
             before = encoded.segments[:, -1, : s.segment]
@@ -173,23 +192,23 @@ class SegmentNetwork(nn.Module):
             decoded = self.decoder(self.cell, encoded.last, features, before, medians)
         else:
             decoded = self.decoder(self.cell, encoded.last, features)
-        if encoded.steps is not None:
-            centre = centre + encoded.steps.effect[:, s.context :]
+        if window.steps is not None:
+            centre = centre + window.steps.effect[:, s.context :]
         raw = self.head(decoded)[:, : s.horizon]
-        return Parameters(raw, centre, encoded.location, encoded.scale, encoded.logged)
+        return Parameters(raw, centre, window.location, window.scale, window.logged)
 
     def _features(self, encoded: Encoded) -> Tensor:
         """[B, O, F] position, same-phase values, variability, what is known beforehand, and what attention finds."""
-        s = self.settings
-        batch, segments = encoded.z.shape[0], s.output_segments
+        s, window = self.settings, encoded.window
+        batch, segments = window.z.shape[0], s.output_segments
         parts = [self.position[None].expand(batch, -1, -1)]
         if s.lags:
-            same_phase = encoded.z[:, self.lag_index.reshape(-1)]  # [B, O · lags · g]
+            same_phase = window.z[:, self.lag_index.reshape(-1)]  # [B, O · lags · g]
             parts.append(same_phase.reshape(batch, segments, len(s.lags) * s.segment))
-        if encoded.variability is not None:
-            parts.append(encoded.variability[:, None].expand(-1, segments, -1))
-        if encoded.steps is not None and encoded.steps.horizon.shape[2]:
-            ahead = nn.functional.pad(encoded.steps.horizon, (0, 0, 0, segments * s.segment - s.horizon))
+        if window.variability is not None:
+            parts.append(window.variability[:, None].expand(-1, segments, -1))
+        if window.steps is not None and window.steps.horizon.shape[2]:
+            ahead = nn.functional.pad(window.steps.horizon, (0, 0, 0, segments * s.segment - s.horizon))
             parts.append(ahead.reshape(batch, segments, s.segment * ahead.shape[2]))
         if s.attention:
             state = encoded.last[0][-1][:, None, :].expand(-1, segments, -1)

@@ -97,9 +97,9 @@ def _chunk(
     batch = windows.gather(series, origin, model.context, model.horizon)
     values, observed, covariates = batch.context
     transformed, unit = transform(model.transform, values, observed)
-    encoded = member.encode(transformed, observed, relative(model.transform, unit), covariates)
-    seen = encoded.z[:, -member.settings.highway :]
-    scaled_by = (encoded.location, encoded.scale, encoded.logged, unit)
+    window = member.normalise(transformed, observed, relative(model.transform, unit), covariates)
+    seen = window.z[:, -member.settings.highway :]
+    scaled_by = (window.location, window.scale, window.logged, unit)
     first = _restore(member.highway(seen), *scaled_by, model.transform)
     truth = torch.where(batch.target.observed > 0, batch.target.values, 0.0)
     inputs = torch.cat([seen, torch.ones_like(unit)], 1)

@@ -109,7 +109,7 @@ def test_a_network_that_is_told_the_variability_sees_what_one_per_cent_is(transf
         member = network(transform=transform, network={"variability": told}).members[0]
         seen = [window.log() if transform == "log" else window for window in (calm, wild)]
         found = [member.encode(window, observed, relative) for window in seen]
-        torch.testing.assert_close(found[0].z, found[1].z, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(found[0].window.z, found[1].window.z, rtol=1e-3, atol=1e-3)
         raw = [member.decode(encoded).raw for encoded in found]
         assert torch.allclose(*raw, rtol=1e-2, atol=1e-3) != told
 
