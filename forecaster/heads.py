@@ -59,7 +59,7 @@ class Head(nn.Module):
 
     @torch.no_grad()
     def restrain(self, share: float) -> None:
-        """Keep this share of what is added to the centre; how far the quantiles lie apart stays as it is."""
+        """Keep this share of what is added to the centre; in the window's units the quantiles stay as far apart."""
         for learnt in (self.linear.weight, self.linear.bias):
             learnt.view(self.segment, self.parameters_per_step, -1)[:, 0] *= share
 

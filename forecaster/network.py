@@ -37,7 +37,7 @@ _VARIABILITY, _USUAL_VARIABILITY = (1e-4, 10.0), -3.0  # scale relative to size:
 class Normalised(NamedTuple):
     """A window's values z and flags [B, L], and what the values were normalised by [B, 1].
 
-    steps: what else is known of context and horizon
+    steps: what else is known of context and horizon, None if nothing is
     variability: [B, 1] the scale relative to the window's size, about from -3 to 3; None where it is not told
     logged: [B, 1] 1 where z is of logarithms, though the model's are not; None for a network that takes none
     """
@@ -149,7 +149,10 @@ class SegmentNetwork(nn.Module):
     def normalise(
         self, values: Tensor, observed: Tensor, relative: Tensor, covariates: Tensor | None = None
     ) -> Normalised:
-        """A window in its own units, gaps bridged."""
+        """A window in its own units, gaps bridged.
+
+        values, observed: [B, L], the last `context` of which are seen; relative: [B, 1]; covariates: [B, L + H, C]
+        """
         s = self.settings
         steps = None
         if self.steps is not None and covariates is not None:

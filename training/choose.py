@@ -78,11 +78,18 @@ _LONG_SEGMENT = 24
 
 
 def choose_settings(
-    profile: Profile, freq: Frequency, horizon: int, preset: Preset, seed: int, *, rare_counts: bool = True
+    profile: Profile,
+    freq: Frequency,
+    horizon: int,
+    preset: Preset,
+    seed: int,
+    *,
+    rare_counts: bool = True,
+    linear_start: bool = True,
 ) -> TrainingSettings:
     """Working settings for a panel; nothing is tuned by hand for one data set.
 
-    rare_counts: whether such data may have a distribution of counts
+    rare_counts: whether such data may have a distribution of counts; linear_start: whether there may be one
     """
     shape = _shape(freq)
     often = _passes(shape.steps, shape, horizon, profile) > _OFTEN_SEEN
@@ -95,9 +102,9 @@ def choose_settings(
         network = network.model_copy(update={"head": "negative_binomial", "location": "zero", "scale": "size"})
     steps = _steps(shape, preset, horizon, network.season > 1, profile)
     tried = preset != "fast" and steps > _LONG_FIT and _passes(steps, shape, horizon, profile) > _OFTEN_SEEN
-    linear = often and loss == "quantile" and _linear(network, profile)
+    linear = linear_start and often and loss == "quantile" and _linear(network, profile)
     if linear:  # fitted alone to all windows, the map of hours may see two weeks
-        network = network.model_copy(update={"highway": max(network.lags, default=network.highway)})
+        network = network.model_copy(update={"highway": max(network.highway, *network.lags)})
     fit = FitSettings(
         steps=steps,
         shorter=_SHORTER if tried else (),
@@ -134,7 +141,7 @@ def _passes(steps: int, shape: _Shape, horizon: int, profile: Profile) -> float:
 
 
 def _linear(network: NetworkSettings, profile: Profile) -> bool:
-    """Whether a linear map of the steps that the shortcut sees forecasts what it was not fitted to (docs/model.md)."""
+    """Whether a linear map forecasts what it was not fitted to (docs/model.md); of hours, one of a week is asked."""
     return network.season > 1 and profile.observed >= _VALUES_PER_WEIGHT * network.highway
 
 

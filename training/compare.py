@@ -40,7 +40,7 @@ def run_comparison(
     request, panel, plan = prepared.request, prepared.panel, prepared.plan
     if plan.fit.shorter or plan.fit.corrections:
         plan = plan.model_copy(update={"fit": plan.fit.model_copy(update={"shorter": (), "corrections": ()})})
-        reporter.say(f"all cells are fitted for {plan.fit.steps:,} steps and kept as they are: choices are for `train`")
+        reporter.say(f"all cells are fitted for {plan.fit.steps:,} steps, and all of it is kept: `train` tries less")
     reporter.say(f"cells in their place: {', '.join(cells)}; seeds: {seeds}")
     quiet_libraries()
     windows = training_backtest(panel, plan)  # fails here, before a fit, when the series are too short

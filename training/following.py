@@ -26,11 +26,16 @@ def leaves_counts(changes: Mapping[str, Any]) -> bool:
     return any(changes.get(name, value) != value for name, value in _OF_COUNTS.items())
 
 
+def leaves_linear_start(changes: Mapping[str, Any]) -> bool:
+    """Whether something is named that has none: the shortcut is then another one, and no correction is tried."""
+    return changes.get("fit.linear_start") is False or changes.get("network.head") == "negative_binomial"
+
+
 def following(changes: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that follow from `changes`, which come after them, both by dotted names."""
     follow: dict[str, Any] = {}
     if changes.get("network.head") == "negative_binomial":
-        follow |= {**_OF_COUNTS, "fit.linear_start": False, "fit.corrections": ()}  # it has no linear forecast
+        follow |= _OF_COUNTS
     if changes.get("model.transform", "identity") != "identity":
         follow["network.logarithm"] = False
     if changes.get("network.logarithm"):

@@ -26,6 +26,7 @@ from training.fit import FitResult, summed
 from training.members import Fitter, ModelFit
 from training.settings import TrainingSettings
 from training.starting import Start
+from training.summary import describe_steps
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class Kept:
 
     def finish(self, fitter: Fitter) -> tuple[ForecastNetwork, FitResult]:
         """The model, fitted on all data."""
-        share = {"correction": self.plan.fit.correction}
-        finals = [replace(length.final, plan=_with_fit(length.final.plan, share)) for length in self.lengths]
+        kept = {"correction": self.plan.fit.correction}
+        finals = [replace(length.final, plan=_with_fit(length.final.plan, kept)) for length in self.lengths]
         networks, results = zip(*map(fitter.fit, finals), strict=True)
         return _together(networks), summed(results)
 
@@ -78,10 +79,8 @@ def _length(
 
 
 def keep_best(tried: Sequence[Length], plan: TrainingSettings, fitter: Fitter, windows: BacktestWindows) -> Kept:
-    """Of all neighbours the two, and of the corrections the share, whose mean forecasts the windows best.
-
-    Where nothing tells them apart it is the first of each.
-    """
+    """Of all neighbours the two (the one, if there is but one) and of `fit.corrections` the one, together, whose mean
+    forecasts the windows best; the first of each if none is better."""
     judged = [fitter.fit(length.judged)[0] for length in tried]
     if len(tried) == 1 and not plan.fit.corrections:
         return Kept((tried[0],), tried[0].judged.plan, judged[0])
@@ -89,38 +88,28 @@ def keep_best(tried: Sequence[Length], plan: TrainingSettings, fitter: Fitter, w
     sound = [number for number, error in enumerate(alone) if math.isfinite(error)] or list(range(len(tried)))
     neighbours = list(pairwise(sound)) or [tuple(sound)]
     choices = [
-        (numbers, share, _restrained(_together(judged[number] for number in numbers), share))
-        for numbers, share in product(neighbours, plan.fit.corrections or (1.0,))
+        (numbers, correction, _restrained(_together(judged[number] for number in numbers), correction))
+        for numbers, correction in product(neighbours, plan.fit.corrections or (1.0,))
     ]
     errors = [_error(network, windows) for _, _, network in choices]
-    numbers, share, network = choices[errors.index(min(errors))]
+    numbers, correction, network = choices[errors.index(min(errors))]
     lengths = tuple(tried[number] for number in numbers)
-    _tell(fitter, tried, alone, lengths, min(errors), share if plan.fit.corrections else None)
     own = lengths[0].judged.plan if len(tried) == 1 else _plan_of(plan, lengths)
-    return Kept(lengths, _with_fit(own, {"correction": plan.fit.correction * share, "corrections": ()}), network)
-
-
-def _tell(
-    fitter: Fitter,
-    tried: Sequence[Length],
-    alone: Sequence[float],
-    kept: Sequence[Length],
-    error: float,
-    share: float | None,
-) -> None:
-    """share: of the correction, None where there was none to choose"""
-    steps = " and ".join(f"{length.steps:,}" for length in kept)
-    believed = "" if share is None else f", {share:.0%} of the recurrent correction"
-    told = ", ".join(f"{length.steps:,} steps {own:.4f}" for length, own in zip(tried, alone, strict=True))
+    if plan.fit.corrections:
+        own = _with_fit(own, {"correction": correction, "corrections": ()})
+    told = ", ".join(f"{length.steps:,} steps {error:.4f}" for length, error in zip(tried, alone, strict=True))
+    share = f", {correction:.0%} of the recurrent correction" if plan.fit.corrections else ""
+    kept = f"{describe_steps(own)} steps{share}"
     fitter.reporter.say(
-        f"length of the fit: {steps} steps{believed} (quantile loss on the held-out end {error:.4f}; alone: {told})"
+        f"length of the fit: {kept} (quantile loss on the held-out end {min(errors):.4f}; alone: {told})"
     )
+    return Kept(lengths, own, network)
 
 
-def _restrained(network: ForecastNetwork, share: float) -> ForecastNetwork:
+def _restrained(network: ForecastNetwork, correction: float) -> ForecastNetwork:
     """A network of its own that keeps this share of its correction."""
     own = copy.deepcopy(network)
-    own.restrain(share)
+    own.restrain(correction)
     return own
 
 

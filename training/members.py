@@ -106,7 +106,7 @@ class Fitter:
             whole.members[number] = network.members[0].to("cpu")
             results.append(result)
             give_back()
-        whole.restrain(model.plan.fit.correction)
+        whole.restrain(model.plan.fit.correction)  # no checkpoint has it: it may be chosen after the fits
         return whole.eval(), summed(results)
 
     def fit_ahead(self, models: Sequence[ModelFit]) -> None:

@@ -18,7 +18,7 @@ from forecaster.panel import Panel
 from forecaster.reading import read_panel
 from forecaster.settings import CovariateSettings, ModelSettings
 from training.choose import choose_settings, override
-from training.following import fit_context, following, leaves_counts
+from training.following import fit_context, following, leaves_counts, leaves_linear_start
 from training.memory import give_back
 from training.profile import Profile, profile_panel
 from training.request import Reporter, TrainRequest
@@ -27,6 +27,7 @@ from training.summary import describe_data, describe_settings
 
 _LEARNT = ("scales", "categories")  # settings of covariates that nobody declares
 _DECLARED = ("targets", "static", "past", "future", "categorical", "country")
+_OF_FRESH_FITS = ("fit.linear_start", "fit.correction", "fit.corrections")
 _WARM_RATE = 0.25  # of the learning rate: a warm start refines, it does not begin anew
 
 
@@ -149,12 +150,17 @@ def plan_training(
     """
     changes = _in_reach(request.changes, profile) if model is None else request.changes
     rare_counts = not leaves_counts(changes)
-    plan = choose_settings(profile, panel.freq, request.horizon, request.preset, request.seed, rare_counts=rare_counts)
+    plan = choose_settings(
+        profile, panel.freq, request.horizon, request.preset, request.seed,
+        rare_counts=rare_counts, linear_start=not leaves_linear_start(changes),
+    )  # fmt: skip
     if model is None:
         plan = fit_context(plan, changes)
     else:
         _check_warm_start(request, panel, model)
         plan = _warm(plan, profile, model)
+        # A file of settings may have them, of the fresh fit that the model was made by.
+        changes = {name: value for name, value in changes.items() if name not in _OF_FRESH_FITS}
     plan = _as_declared(plan, request, panel, fresh=model is None)
     if request.changes.get("preset", request.preset) != request.preset and "model.members" not in request.changes:
         raise InputError("it is more than a setting: all others follow from it", field="preset", mend="use --preset")

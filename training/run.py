@@ -191,7 +191,7 @@ def _publish(task: _Task, made: _Made) -> tuple[int, champion.Verdict]:
     run, request, evaluation = task.run, task.request, made.evaluation
     publishing.log_artifacts(run, made.plan, evaluation)
     fitted = {"windows_per_second": made.fitted.windows_per_second, "fit_seconds": made.fitted.seconds}
-    run.metrics({**fitted, "fit_steps": made.plan.fit.steps})
+    run.metrics({**fitted, "fit_steps": made.plan.fit.steps, "fit_correction": made.plan.fit.correction})
     score = evaluation.scores.metrics[champion.MEASURE]
     judge = partial(
         champion.judge, run.client, request.name, run.run_id, score, evaluation.windows, request.promote,

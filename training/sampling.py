@@ -146,16 +146,20 @@ class TrainingWindows:
         origin = first + (place * (last - first + 1)).long()
         return series, origin.minimum(last)
 
-    def spread_origins(self, most: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """[B] series and [B] origins, each at most once: all that there are, or about `most` of them, evenly spread."""
+    def spread_origins(self, most: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """[B] series, origins and weights: all windows once, or `most` of them (but one of each series), evenly spread.
+
+        A window weighs as much as it is likely to be drawn.
+        """
         there = self.last - self.first + 1
-        count = there.clamp(max=max(1, most // len(there)))
+        count = there.clamp(max=_common_cap(there, most))
         series = torch.arange(len(count), device=count.device).repeat_interleave(count)
         number = torch.arange(len(series), device=count.device) - (count.cumsum(0) - count)[series]
         # One anywhere in each of `count` stretches, so that none is drawn twice, nor all at one hour of the day.
         low, high = (edge * there[series] // count[series] for edge in (number, number + 1))
         place = low + (self._uniform(len(series), generator, torch.float64) * (high - low)).long()
-        return series, self.first[series] + place
+        late = (1 + self.recency) * ((place + 0.5) / there[series]) ** self.recency
+        return series, self.first[series] + place, late * count.float().mean() / count[series]
 
     def gather(self, series: Tensor, origin: Tensor, context: int, horizon: int) -> Batch:
         """The windows of the given series and origins."""
@@ -173,6 +177,15 @@ class TrainingWindows:
 
     def _uniform(self, batch: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.rand(batch, generator=generator, device=self.flat.device, dtype=dtype)
+
+
+def _common_cap(there: Tensor, most: int) -> int:
+    """The largest number, at least one, that each series may have so that all together have `most`."""
+    ascending = there.sort().values
+    left = torch.arange(len(there), 0, -1, device=there.device)
+    cap = (most - (ascending.cumsum(0) - ascending)) // left  # when all that have less take all they have
+    beyond = cap[ascending > cap]
+    return max(1, int(beyond[0])) if len(beyond) else int(ascending[-1])
 
 
 @dataclass(frozen=True)

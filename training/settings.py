@@ -35,11 +35,12 @@ class FitSettings(Settings):
     the seasonal naive forecast that it begins as."""
 
     correction: float = Field(default=1.0, ge=0, le=1)
-    """Share that is kept, once fitted, of what the recurrent part adds to the linear shortcut's forecast."""
+    """Share that is kept, once fitted, of what the recurrent part adds to the linear shortcut's forecast (with an
+    autoregressive decoder, which goes on from its own medians, about that share)."""
 
     corrections: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
     """Such shares to choose from, instead: the one is kept whose forecasts of the held-out end are best, the first if
-    these are alike."""
+    none is better."""
 
     batch: int = Field(default=256, ge=1)
     """Windows per step."""
@@ -139,6 +140,8 @@ class TrainingSettings(Settings):
         for member in self.model.members:
             if member.head == "quantile" and self.fit.loss == "likelihood":
                 raise ValueError("loss likelihood needs a parametric head: the quantile head has no density")
+            if member.head == "negative_binomial" and (self.fit.corrections or self.fit.correction < 1):
+                raise ValueError("head negative_binomial has no linear forecast of which fit.correction were a share")
             if member.head == "negative_binomial" and self.fit.loss == "quantile":
                 raise ValueError("head negative_binomial needs loss likelihood: quantiles of counts have no gradient")
             if self.fit.auxiliary_weight and member.input_segments < 2:

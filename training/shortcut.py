@@ -43,8 +43,9 @@ def fit_shortcut(network: ForecastNetwork, windows: TrainingWindows, loss: Quant
         return
     generator = torch.Generator(windows.flat.device).manual_seed(seed)
     most = _MOST_NUMBERS // (member.settings.highway + 2 * member.settings.horizon)
-    drawn = (part.split(_CHUNK) for part in windows.spread_origins(most, generator))
-    chunks = [_chunk(network, member, windows, loss, series, origin) for series, origin in zip(*drawn, strict=True)]
+    series, origin, weight = windows.spread_origins(most, generator)
+    parts = zip(series.split(_CHUNK), origin.split(_CHUNK), weight.split(_CHUNK), strict=True)
+    chunks = [_chunk(network, member, windows, loss, *part) for part in parts]
     fitted = _least_absolute(chunks, _weights_of(member), network.settings.transform)
     if not fitted.isfinite().all():
         logging.getLogger(__name__).warning(
@@ -92,19 +93,21 @@ def _chunk(
     loss: QuantileLoss | None,
     series: Tensor,
     origin: Tensor,
+    drawn: Tensor,
 ) -> _Chunk:
+    """The windows of the given series and origins [B], as the shortcut sees them. drawn: [B] how much each counts"""
     model = network.settings
     batch = windows.gather(series, origin, model.context, model.horizon)
     values, observed, covariates = batch.context
     transformed, unit = transform(model.transform, values, observed)
     window = member.normalise(transformed, observed, relative(model.transform, unit), covariates)
     seen = window.z[:, -member.settings.highway :]
-    scaled_by = (window.location, window.scale, window.logged, unit)
-    first = _restore(member.highway(seen), *scaled_by, model.transform)
+    units = (window.location, window.scale, window.logged, unit)
+    first = _restore(member.highway(seen), *units, model.transform)
     truth = torch.where(batch.target.observed > 0, batch.target.values, 0.0)
     inputs = torch.cat([seen, torch.ones_like(unit)], 1)
-    weight = _weights(batch, truth, first, loss)
-    return _Chunk(inputs, *scaled_by, truth, weight)
+    weight = _weights(batch, truth, first, loss) * drawn[:, None]
+    return _Chunk(inputs, *units, truth, weight)
 
 
 def _restore(

@@ -47,13 +47,22 @@ def describe_settings(plan: TrainingSettings) -> str:
     scaled = f"{network.location}/{network.scale}"
     transform = "" if plan.model.transform == "identity" else f" of the {plan.model.transform}"
     origins = f"{plan.backtest.windows} origin{'s' if plan.backtest.windows > 1 else ''}"
+    return (
+        f"settings: {named}, width {network.width}, sees {read}, normalised by {scaled}{transform}; "
+        f"{_describe_fit(plan)}; backtest at {origins}"
+    )
+
+
+def describe_steps(plan: TrainingSettings) -> str:
+    """How many steps the members are fitted for."""
     lengths = sorted({plan.fit.steps_of(share) for share in plan.fit.shares or (1.0,)})
-    steps = " and ".join(f"{length:,}" for length in lengths)
+    return " and ".join(f"{length:,}" for length in lengths)
+
+
+def _describe_fit(plan: TrainingSettings) -> str:
     shorter = ", ".join(f"{share:.3g}" for share in plan.fit.shorter)
     linear = "a linear start, then " if plan.fit.linear_start else ""
     trial = f" (and {shorter} of them)" if shorter else ""
-    kept = f", {plan.fit.correction:.0%} of the recurrent correction kept" if plan.fit.correction < 1 else ""
-    return (
-        f"settings: {named}, width {network.width}, sees {read}, normalised by {scaled}{transform}; "
-        f"{linear}{steps} optimiser steps{trial} of {plan.fit.batch:,} windows{kept}; backtest at {origins}"
-    )
+    shares = plan.fit.corrections or ((plan.fit.correction,) if plan.fit.correction < 1 else ())
+    kept = f", {' or '.join(f'{share:.0%}' for share in shares)} of the recurrent correction kept" if shares else ""
+    return f"{linear}{describe_steps(plan)} optimiser steps{trial} of {plan.fit.batch:,} windows{kept}"

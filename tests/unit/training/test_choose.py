@@ -249,6 +249,9 @@ def test_the_shortcut_of_a_small_panel_is_fitted_first(preset: str) -> None:
 def test_a_linear_start_of_hours_sees_two_weeks() -> None:
     assert {member.highway for member in choose(observed=50_000, preset="best").model.members} == {336}
     assert {member.highway for member in choose(observed=1_000_000, preset="best").model.members} == {168}
+    short = choose(observed=45_000, series=300, longest=151, median_length=151, shortest=151)
+    assert short.fit.linear_start
+    assert {member.highway for member in short.model.members} == {150}, "no less than without one"
 
 
 @pytest.mark.parametrize("preset", ["fast", "balanced", "best"])

@@ -88,13 +88,16 @@ def test_who_names_a_share_of_the_correction_gets_that_one() -> None:
     assert (found.correction, found.corrections) == (0.3, ())
 
 
-def test_a_head_of_counts_of_ones_own_has_no_linear_start() -> None:
+@pytest.mark.parametrize("named", [{"network.head": "negative_binomial"}, {"fit.linear_start": False}])
+def test_without_a_linear_start_there_are_no_corrections_of_it(named: dict[str, Any]) -> None:
     data = positive("h", 12_000)
     data["y"] = data["y"].round()
     assert plan(data, "h").fit.linear_start
-    found = plan(data, "h", changes={"network.head": "negative_binomial"}).fit
-    assert not found.linear_start
-    assert found.corrections == ()
+    assert plan(data, "h").model.members[0].highway == 336
+    found = plan(data, "h", changes=named)
+    assert not found.fit.linear_start
+    assert found.fit.corrections == ()
+    assert found.model.members[0].highway == 168
 
 
 @pytest.mark.parametrize("named", [{"fit.steps": 300}, {"fit.shares": [0.5]}])
@@ -163,6 +166,7 @@ def test_a_distribution_of_counts_brings_what_it_needs() -> None:
         ({"fit.loss": "likelihood"}, "loss likelihood needs a parametric head.*change one of them"),
         ({"fit.shares": [0.5, 1.0]}, "fit.shares needs a share for each of the 1 members, and has 2"),
         ({"fit.correction": 0.5, "fit.corrections": [0.5, 1.0]}, "fit.corrections has nothing to choose"),
+        ({"network.head": "negative_binomial", "fit.correction": 0.5}, "has no linear forecast"),
         ({"fit.shares": [0.5], "fit.shorter": [0.5]}, "fit.shares says how long each member is fitted"),
         ({"network.segment": 400}, "field 'network': segment 400 is longer than context 336; change one of them"),
     ],

@@ -79,38 +79,46 @@ def test_the_kept_lengths_are_one_model_whose_settings_make_it_anew(tmp_path: Pa
     assert all(map(torch.equal, again.state_dict().values(), final.state_dict().values()))
 
 
-@pytest.mark.parametrize("shorter", [(), (0.5, 0.1)])
-def test_the_share_of_the_correction_that_forecasts_the_held_out_end_best_is_kept(
-    shorter: tuple[float, ...], tmp_path: Path
-) -> None:
-    shares = (0.0, 0.5, 1.0)
-    settings = plan(*shorter, linear_start=True, corrections=shares, learning_rate=0.05)
+def test_the_share_of_the_correction_that_forecasts_the_held_out_end_best_is_kept(tmp_path: Path) -> None:
+    shares = (1.0, 0.5, 0.0)
+    settings = plan(linear_start=True, corrections=shares, learning_rate=0.05)
     windows, listener = training_backtest(PANEL, settings), Listener()
-    fitter = Fitter(PANEL, tmp_path / "first", listener, lambda *_: None)
-    kept = keep_best(tried(settings), settings, fitter, windows)
-
-    def error(network: ForecastNetwork) -> float:
-        return score_training(Predictor(network, ModelInfo(name="x", settings=network.settings)), windows)[1].metrics[
-            "sql"
-        ]
-
-    errors = []
+    (only,) = lengths = tried(settings)
+    fitter = Fitter(PANEL, tmp_path, listener, lambda *_: None)
+    kept = keep_best(lengths, settings, fitter, windows)
+    errors = {}
     for share in shares:
-        named = kept.plan.model_copy(
-            update={"fit": kept.plan.fit.model_copy(update={"correction": share, "corrections": ()})}
-        )
-        held_out = kept.lengths[0].judged.held_out
-        made, _ = Fitter(PANEL, tmp_path / f"{share}", Silent(), lambda *_: None).fit(ModelFit("x", named, held_out))
-        errors.append(error(made))
+        network, _ = fitter.fit(only.judged)
+        network.restrain(share)
+        predictor = Predictor(network, ModelInfo(name="x", settings=network.settings))
+        errors[share] = score_training(predictor, windows)[1].metrics["sql"]
         if share == kept.plan.fit.correction:
-            assert all(map(torch.equal, made.state_dict().values(), kept.judged.state_dict().values()))
-    assert len(set(errors)) == 3
-    assert errors[shares.index(kept.plan.fit.correction)] == min(errors) == error(kept.judged)
-    assert kept.plan.fit.corrections == ()
-    assert f"{kept.plan.fit.correction:.0%} of the recurrent correction" in listener.told[-1]
+            assert all(map(torch.equal, network.state_dict().values(), kept.judged.state_dict().values()))
+    assert len(set(errors.values())) == 3
+    assert kept.plan.fit.correction == min(errors, key=errors.__getitem__) < 1
+    assert f"60 steps, {kept.plan.fit.correction:.0%} of the recurrent correction" in listener.told[-1]
+
+
+def test_lengths_and_share_are_chosen_together_and_make_the_model_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = plan(0.5, 0.1, linear_start=True, corrections=(1.0, 0.5))
+    windows, fitter = training_backtest(PANEL, settings), Fitter(PANEL, tmp_path / "a", Silent(), lambda *_: None)
+    alone, short_pair, long_pair = [3.0, 3.0, 3.0], [2.0, 4.0], [3.0, 1.0]  # of all, the short pair would be better
+    errors = iter([*alone, *short_pair, *long_pair])
+    monkeypatch.setattr("training.lengths._error", lambda *_: next(errors))
+    lengths = tried(settings)
+    kept = keep_best(lengths, settings, fitter, windows)
+    assert kept.lengths == tuple(lengths[1:])
+    assert (kept.plan.fit.correction, kept.plan.fit.corrections) == (0.5, ())
     final, _ = kept.finish(fitter)
-    again, _ = Fitter(PANEL, tmp_path / "again", Silent(), lambda *_: None).fit(ModelFit("again", kept.plan, 0))
+    again, _ = Fitter(PANEL, tmp_path / "b", Silent(), lambda *_: None).fit(ModelFit("again", kept.plan, 0))
     assert all(map(torch.equal, again.state_dict().values(), final.state_dict().values()))
+    whole = [fitter.fit(length.final)[0] for length in kept.lengths]
+    for member, unrestrained in zip(final.members, whole, strict=True):
+        head, all_of_it = member.head.linear.bias, unrestrained.members[0].head.linear.bias  # type: ignore[union-attr]
+        medians = (part.view(12, -1)[:, 0] for part in (head, all_of_it))  # type: ignore[operator]
+        torch.testing.assert_close(next(medians), 0.5 * next(medians))
 
 
 def test_the_forecast_is_the_mean_of_the_lengths(tmp_path: Path) -> None:

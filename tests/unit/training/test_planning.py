@@ -68,12 +68,14 @@ def test_a_warm_start_keeps_its_linear_part_and_all_of_what_is_added_to_it() -> 
     prepared = prepare(fresh, Silent())
     assert prepared.plan.fit.linear_start
     assert prepared.plan.fit.corrections
-    again = plan_training(
-        request(data, freq="h", warm_start="m"), prepared.panel, prepared.profile, prepared.plan.model
-    )
-    assert not again.fit.linear_start
-    assert again.fit.corrections == ()
-    assert again.fit.correction == 1
+    filed = {"fit.linear_start": True, "fit.correction": 0.5, "fit.steps": 7}  # of the run that made the model
+    for changes in ({}, filed, {"fit.corrections": [0.5, 1.0]}):
+        asked = request(data, freq="h", warm_start="m", changes=changes)
+        again = plan_training(asked, prepared.panel, prepared.profile, prepared.plan.model)
+        assert not again.fit.linear_start
+        assert again.fit.corrections == ()
+        assert again.fit.correction == 1
+        assert again.fit.steps == changes.get("fit.steps", again.fit.steps)
 
 
 def test_what_is_no_count_is_not_forecast_as_one() -> None:

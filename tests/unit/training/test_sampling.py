@@ -49,22 +49,40 @@ def test_series_are_drawn_uniformly_whatever_their_length() -> None:
 
 def test_spread_origins_are_all_that_there_are_once() -> None:
     there = windows(counting_panel(40, 300))
-    series, origin = there.spread_origins(10_000, torch.Generator().manual_seed(0))
     expected = [(s, o) for s in range(2) for o in range(int(there.first[s]), int(there.last[s]) + 1)]
-    assert list(zip(series.tolist(), origin.tolist(), strict=True)) == expected
+    for most in (len(expected), 10_000):
+        series, origin, _ = there.spread_origins(most, torch.Generator().manual_seed(0))
+        assert list(zip(series.tolist(), origin.tolist(), strict=True)) == expected
 
 
 def test_where_there_are_too_many_they_are_spread_over_all_series_and_phases() -> None:
-    there = windows(counting_panel(40, 3000, 9000))
-    series, origin = there.spread_origins(1200, torch.Generator().manual_seed(0))
-    counts = torch.bincount(series)
-    assert counts.tolist() == [int(there.last[0] - there.first[0]) + 1, 400, 400]
+    there = windows(counting_panel(40, 6 * 500 + 8, 6 * 500 + 8))  # first and last origins lie 8 steps inside
+    assert (there.last - there.first + 1).tolist() == [34, 3002, 3002]
+    series, origin, _ = there.spread_origins(1034, torch.Generator().manual_seed(0))
+    assert torch.bincount(series).tolist() == [34, 500, 500]
     for number in (1, 2):
         own = origin[series == number]
         assert len(own.unique()) == len(own)
         assert there.first[number] <= own.min() <= own.max() <= there.last[number]
-        assert own.diff().max() < 2 * (there.last[number] - there.first[number] + 1) / 400 + 1
-        assert torch.bincount(own % 6, minlength=6).min() > 40, "no phase of a season is left out"
+        assert own.diff().max() <= 13
+        assert torch.bincount(own % 6, minlength=6).min() > 40, "of every sixth one all would be of one phase"
+
+
+@pytest.mark.parametrize(("most", "taken"), [(1, [1, 1, 1]), (30, [10, 10, 10]), (151, [34, 58, 58]), (10_000, 0)])
+def test_short_series_leave_their_part_to_long_ones(most: int, taken: list[int]) -> None:
+    there = windows(counting_panel(40, 300, 900))
+    series, _, _ = there.spread_origins(most, torch.Generator().manual_seed(0))
+    assert torch.bincount(series).tolist() == (taken or (there.last - there.first + 1).tolist())
+
+
+def test_spread_origins_weigh_as_much_as_they_are_drawn() -> None:
+    there = windows(counting_panel(40, 300), recency=2.0)
+    series, origin, weight = there.spread_origins(10_000, torch.Generator().manual_seed(0))
+    drawn, at = there.draw_origins(200_000, torch.Generator().manual_seed(1))
+    for number in range(2):
+        late = there.first[number] + (there.last[number] - there.first[number]) // 2
+        share = weight[(series == number) & (origin > late)].sum() / weight.sum()
+        assert abs(share - ((drawn == number) & (at > late)).float().mean()) < 0.01
 
 
 def test_origins_of_a_very_long_series_have_every_phase() -> None:
