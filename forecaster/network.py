@@ -69,6 +69,7 @@ class SegmentNetwork(nn.Module):
 
     lag_index: Tensor
     typical_scale: Tensor
+    linear_start: Tensor | None
 
     def __init__(
         self, settings: NetworkSettings, quantiles: Sequence[float], covariates: CovariateSettings | None = None
@@ -92,6 +93,7 @@ class SegmentNetwork(nn.Module):
         self.highway.weight.data = _seasonal_naive_map(settings)
         self.register_buffer("lag_index", _lag_index(settings), persistent=False)
         self.register_buffer("typical_scale", torch.tensor(1.0))
+        self.register_buffer("linear_start", None, persistent=False)
 
     def forward(
         self,
@@ -106,9 +108,17 @@ class SegmentNetwork(nn.Module):
         """
         return self.quantiles(self.decode(self.encode(values, observed, relative, covariates)))
 
+    def begin(self) -> None:
+        """Remember the linear shortcut as it is now, [H, highway + 1] with its bias at last: a fit begins."""
+        self.linear_start = torch.cat([self.highway.weight, self.highway.bias[:, None]], 1).detach().clone()
+
+    @torch.no_grad()
     def restrain(self, share: float) -> None:
-        """Keep this share of what the recurrent part adds to the linear shortcut's forecast."""
+        """Keep this share of what a fit has added to the linear forecast that it began from."""
+        assert self.linear_start is not None, "only what was fitted can be restrained"
         self.head.restrain(share)
+        self.highway.weight.copy_(self.linear_start[:, :-1].lerp(self.highway.weight, share))
+        self.highway.bias.copy_(self.linear_start[:, -1].lerp(self.highway.bias, share))
 
     def count_mean(
         self, values: Tensor, observed: Tensor, relative: Tensor, covariates: Tensor | None = None
@@ -278,7 +288,7 @@ class ForecastNetwork(nn.Module):
         return torch.stack([member(transformed, observed, sized, covariates) for member in self.members]).mean(0)
 
     def restrain(self, share: float) -> None:
-        """Keep this share of what the recurrent parts add to the linear shortcuts' forecasts."""
+        """Keep this share of what their fits have added to the linear forecasts that the members began from."""
         for member in self.members:
             assert isinstance(member, SegmentNetwork)
             member.restrain(share)

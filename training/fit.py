@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from forecaster.errors import TrainingError
-from forecaster.network import ForecastNetwork
+from forecaster.network import ForecastNetwork, SegmentNetwork
 from training.lightning import Callback, ModelCheckpoint, WeightAveraging, pl
 from training.loss import Objective
 from training.progress import Progress
@@ -38,6 +38,7 @@ from training.settings import FitSettings
 from training.shortcut import fit_shortcut
 
 _FINISHED = "finished.safetensors"
+_START = "linear_start"  # beside the weights: what is kept of the fit is settled later
 _OPTIMISERS: dict[str, Any] = {
     "adamw": torch.optim.AdamW,
     "adam": torch.optim.Adam,
@@ -195,6 +196,7 @@ def fit(
         return done
     if settings.linear_start:
         fit_shortcut(network, windows, objective.quantile_loss, settings.seed)
+    _member(network).begin()
     start, task = copy.deepcopy(network.state_dict()), copy.deepcopy(objective.state_dict())
     try:
         return _keep(_fit(network, windows, objective, settings, observer, checkpoint), network, checkpoint)
@@ -213,12 +215,20 @@ def fit(
         raise TrainingError("training diverged twice: the loss is not a number; lower fit.learning_rate") from error
 
 
+def _member(network: ForecastNetwork) -> SegmentNetwork:
+    """Its only one."""
+    (member,) = network.members
+    assert isinstance(member, SegmentNetwork)
+    return member
+
+
 def _keep(result: FitResult, network: ForecastNetwork, checkpoint: Path | None) -> FitResult:
     """Write a finished fit's weights beside its checkpoints: a run that is begun again takes them as they are."""
     if checkpoint:
         checkpoint.mkdir(parents=True, exist_ok=True)
         aside = checkpoint / ".finished"
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+        kept = {**network.state_dict(), _START: _member(network).linear_start}
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in kept.items()}
         save_file(weights, aside, {"result": json.dumps(asdict(result))})
         os.replace(aside, checkpoint / _FINISHED)
     return result
@@ -230,7 +240,9 @@ def _finished(network: ForecastNetwork, checkpoint: Path) -> FitResult | None:
         return None
     with safe_open(path, "pt") as file:
         result = FitResult(**json.loads(file.metadata()["result"]))
-    network.load_state_dict(load_file(path))
+    weights = load_file(path)
+    _member(network).linear_start = weights.pop(_START)
+    network.load_state_dict(weights)
     network.eval()
     return result
 

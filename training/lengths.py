@@ -2,7 +2,7 @@
 
 A small panel is learnt by heart in a long fit, or not yet learnt in a short one. Which of them, its size does not tell,
 and a held-out end of few series tells badly; the mean of two neighbouring lengths is about as good as the better one.
-Of what the recurrent part adds to a linear forecast, a share may be better than all (docs/model.md).
+Of what a fit adds to the linear forecast that it begins from, a share may be better than all (docs/model.md).
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def keep_best(tried: Sequence[Length], plan: TrainingSettings, fitter: Fitter, w
     if plan.fit.corrections:
         own = _with_fit(own, {"correction": correction, "corrections": ()})
     told = ", ".join(f"{length.steps:,} steps {error:.4f}" for length, error in zip(tried, alone, strict=True))
-    share = f", {correction:.0%} of the recurrent correction" if plan.fit.corrections else ""
+    share = f", {correction:.0%} of what it adds to the linear start" if plan.fit.corrections else ""
     kept = f"{describe_steps(own)} steps{share}"
     fitter.reporter.say(
         f"length of the fit: {kept} (quantile loss on the held-out end {min(errors):.4f}; alone: {told})"

@@ -35,7 +35,7 @@ class FitSettings(Settings):
     the seasonal naive forecast that it begins as."""
 
     correction: float = Field(default=1.0, ge=0, le=1)
-    """Share that is kept, once fitted, of what the recurrent part adds to the linear shortcut's forecast (with an
+    """Share that is kept, once fitted, of what the fit has added to the linear forecast that it began from (with an
     autoregressive decoder, which goes on from its own medians, about that share)."""
 
     corrections: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()

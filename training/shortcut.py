@@ -2,8 +2,9 @@
 
 Legend: B windows of a chunk, K steps that the shortcut sees, H horizon steps.
 The short fit of a small panel leaves the shortcut near the seasonal naive forecast that it begins as; the recurrent
-part then learns, from few windows, what a linear map could have said. So the map first goes most of the way to that of
-least absolute errors on all windows there are, in the units of the loss (docs/model.md).
+part then learns, from few windows, what a linear map could have said. So the map is first fitted to least absolute
+errors on all windows there are, in the units of the loss (docs/model.md). It has no bias: a change that all windows
+have in common is where the months that are learnt from happened to go.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from forecaster.settings import Transform
 from forecaster.transforms import relative, transform, untransform
 from training.loss import QuantileLoss, counted
 from training.sampling import Batch, TrainingWindows
+from training.seasonal_map import FreeMap, SeasonalMap
 
 _CHUNK = 2048
 _MOST_NUMBERS = 48_000_000  # of inputs, truths and weights: some 200 MB
-_ITERATIONS = 20
-_WAY = 0.9  # that the map goes towards the fitted one, which knows the windows that it was fitted to by heart
+_ITERATIONS, _FREE_ITERATIONS = 20, 5
+_FREE = 0.5  # of the way to a map without a form, which knows the windows that it was fitted to by heart
 _ROUNDED = 0.05  # of the mean error: within it the absolute error is rounded off, so that it has a slope everywhere
-_RIDGE, _SMALLEST = 0.01, 1e-12  # of the inputs' mean square, which may be none
 
 
 def fit_shortcut(network: ForecastNetwork, windows: TrainingWindows, loss: QuantileLoss | None, seed: int) -> None:
@@ -46,27 +47,31 @@ def fit_shortcut(network: ForecastNetwork, windows: TrainingWindows, loss: Quant
     series, origin, weight = windows.spread_origins(most, generator)
     parts = zip(series.split(_CHUNK), origin.split(_CHUNK), weight.split(_CHUNK), strict=True)
     chunks = [_chunk(network, member, windows, loss, *part) for part in parts]
-    fitted = _least_absolute(chunks, _weights_of(member), network.settings.transform)
+    fitted = _fitted(chunks, member, network.settings.transform)
     if not fitted.isfinite().all():
         logging.getLogger(__name__).warning(
             "no linear start was found: the shortcut begins as the seasonal naive method"
         )
         return
     with torch.no_grad():
-        member.highway.weight.lerp_(fitted[:-1].T, _WAY)
-        member.highway.bias.lerp_(fitted[-1], _WAY)
+        member.highway.weight.copy_(fitted.T)
 
 
-def _weights_of(member: SegmentNetwork) -> Tensor:
-    """[K + 1, H] of the shortcut, its bias at last."""
-    return torch.cat([member.highway.weight.detach().T, member.highway.bias.detach()[None]])
+def _fitted(chunks: Sequence[_Chunk], member: SegmentNetwork, how: Transform) -> Tensor:
+    """[K, H] weights: those of the seasonal form, and from there some of the way to those that are free."""
+    inputs = [chunk.inputs for chunk in chunks]
+    seasonal = SeasonalMap(member.highway.weight.detach().T, inputs, member.settings.season)
+    _fit_map(seasonal, chunks, how, _ITERATIONS)
+    free = FreeMap(seasonal.weights(), inputs)
+    _fit_map(free, chunks, how, _FREE_ITERATIONS)
+    return free.start.lerp(free.weights(), _FREE)
 
 
 @dataclass(frozen=True)
 class _Chunk:
     """Windows as the shortcut sees them.
 
-    inputs: [B, K + 1], normalised, the last one 1; location, scale: [B, 1]
+    inputs: [B, K], normalised; location, scale: [B, 1]
     logged: [B, 1] where the member took logarithms by itself, None if it never does; unit: [B, 1] of the transform
     truth: [B, H] in data units; weight: [B, H] of its absolute errors, 0 where it is unobserved
     """
@@ -79,9 +84,9 @@ class _Chunk:
     truth: Tensor
     weight: Tensor
 
-    def errors(self, weights: Tensor, how: Transform) -> Tensor:
-        """[B, H] of the map of these weights [K + 1, H], weighted."""
-        forecast = _restore(self.inputs @ weights, self.location, self.scale, self.logged, self.unit, how)
+    def errors(self, normalised: Tensor, how: Transform) -> Tensor:
+        """[B, H] of a forecast [B, H] in the window's units, weighted."""
+        forecast = _restore(normalised, self.location, self.scale, self.logged, self.unit, how)
         return (forecast - self.truth) * self.weight
 
 
@@ -105,9 +110,8 @@ def _chunk(
     units = (window.location, window.scale, window.logged, unit)
     first = _restore(member.highway(seen), *units, model.transform)
     truth = torch.where(batch.target.observed > 0, batch.target.values, 0.0)
-    inputs = torch.cat([seen, torch.ones_like(unit)], 1)
     weight = _weights(batch, truth, first, loss) * drawn[:, None]
-    return _Chunk(inputs, *units, truth, weight)
+    return _Chunk(seen, *units, truth, weight)
 
 
 def _restore(
@@ -133,35 +137,24 @@ def _weights(batch: Batch, truth: Tensor, first: Tensor, loss: QuantileLoss | No
     return torch.where(counts > 0, weight * counts, 0.0)
 
 
-def _least_absolute(chunks: Sequence[_Chunk], start: Tensor, how: Transform) -> Tensor:
-    """[K + 1, H] weights of the map, the bias at last, from those at the `start`; by L-BFGS on whitened inputs."""
-    whiten = _whitening([chunk.inputs for chunk in chunks])
-    change = torch.zeros_like(start)
-    count = sum(len(chunk.inputs) for chunk in chunks) * start.shape[1]
-    before = sum(chunk.errors(start, how).abs().sum() for chunk in chunks) / count
+def _fit_map(linear: SeasonalMap | FreeMap, chunks: Sequence[_Chunk], how: Transform, iterations: int) -> None:
+    """Least absolute errors, by L-BFGS; a chunk at a time, so that memory holds little more than the windows."""
+    count = sum(chunk.truth.numel() for chunk in chunks)
+    with torch.no_grad():
+        before = sum(chunk.errors(linear(chunk.inputs), how).abs().sum() for chunk in chunks) / count
     rounded = _ROUNDED * before
-    optimiser = torch.optim.LBFGS([change], max_iter=_ITERATIONS, history_size=10, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS(
+        linear.parameters(), max_iter=iterations, history_size=10, line_search_fn="strong_wolfe"
+    )
 
     def mean_error() -> Tensor:
-        """A chunk at a time, so that memory holds little more than the windows."""
-        weights = (start + whiten @ change).requires_grad_()
+        optimiser.zero_grad()
         total = torch.zeros_like(before)
         for chunk in chunks:
-            errors = chunk.errors(weights, how)
+            errors = chunk.errors(linear(chunk.inputs), how)
             part = (errors.square() + rounded.square()).sqrt().sum() / (count * before)
             part.backward()
             total += part.detach()
-        assert weights.grad is not None
-        change.grad = whiten.T @ weights.grad
         return total
 
     optimiser.step(mean_error)
-    return start + whiten @ change
-
-
-def _whitening(inputs: Sequence[Tensor]) -> Tensor:
-    """[K + 1, K + 1] map that makes the inputs uncorrelated and of unit size, so that few iterations are enough."""
-    square = sum(part.double().T @ part.double() for part in inputs) / sum(len(part) for part in inputs)
-    ridge = _RIDGE * square.diagonal()[:-1].mean().clamp_min(_SMALLEST)
-    ridged = square + ridge * torch.eye(len(square), dtype=square.dtype, device=square.device)
-    return torch.linalg.inv(torch.linalg.cholesky(ridged)).T.to(inputs[0].dtype)

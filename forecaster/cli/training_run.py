@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from forecaster.cli import options
 from forecaster.cli.output import Json, emit, prepare, show_table, stderr, stdout
@@ -133,10 +133,11 @@ def _rows(
 
 
 class TerminalReporter:
-    """A bar for each fit, and a line for each stage, on stderr."""
+    """A bar for all fits, one for each, and a line for each stage, on stderr."""
 
     def __init__(self, bars: Progress) -> None:
         self.bars = bars
+        self.all: TaskID | None = None
         self.tasks: dict[str, TaskID] = {}
 
     @classmethod
@@ -144,13 +145,17 @@ class TerminalReporter:
     def shown(cls) -> Iterator[TerminalReporter]:
         columns = (
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
-            TimeRemainingColumn(), TextColumn("{task.fields[loss]}"),
+            TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[loss]}"),
         )  # fmt: skip
         with Progress(*columns, console=stderr) as bars:
             yield cls(bars)
 
     def plan(self, fits: int, at_once: int) -> None:
-        """The bars say it."""
+        """A clock that runs while a fit has nothing to tell yet. Once lengths are chosen, fewer may be left to fit."""
+        if self.all is None:
+            self.all = self.bars.add_task("", loss="")
+        together = f", {at_once} at a time" if at_once > 1 else ""
+        self.bars.update(self.all, description=f"networks fitted{together}", total=fits)
 
     def stage(self, name: str) -> None:
         if " fit" not in name:
@@ -160,6 +165,9 @@ class TerminalReporter:
         if stage not in self.tasks:
             self.tasks[stage] = self.bars.add_task(stage, total=progress.epochs, loss="")
         self.bars.update(self.tasks[stage], completed=progress.epoch, loss=f"loss {progress.loss:.4f}")
+        if self.all is not None:
+            fitted = sum(task.finished for task in self.bars.tasks if task.id != self.all)
+            self.bars.update(self.all, completed=fitted)
 
     def say(self, text: str) -> None:
         self.bars.console.print(text, markup=False, soft_wrap=True)

@@ -14,6 +14,7 @@ from training.preparation import build_network, build_objective, training_window
 from training.progress import Progress
 from training.sampling import Batch
 from training.settings import FitSettings, TrainingSettings
+from training.shortcut import fit_shortcut
 
 CPU = torch.device("cpu")
 
@@ -115,13 +116,43 @@ def test_a_fit_that_had_finished_is_taken_as_it_was(tmp_path: Path) -> None:
     assert same_result == result
 
 
+@pytest.mark.parametrize("linear_start", [True, False])
+def test_a_share_of_a_fit_lies_between_all_of_it_and_the_line_that_it_began_from(
+    tmp_path: Path, linear_start: bool
+) -> None:
+    """Of a fit that another process has finished, too."""
+    plan = settings(linear_start=linear_start, steps=60)
+    run(plan, tmp_path)
+    windows = training_windows(make_panel(missing=0.1), plan, 24, CPU)
+    model = plan.model
+    context = windows.draw(64, model.context, model.horizon, 0.0, 1, torch.Generator().manual_seed(5)).context
+    begun = build_network(plan, windows)
+    if linear_start:
+        fit_shortcut(begun, windows, build_objective(plan, windows).quantile_loss, plan.fit.seed)
+    begun.members[0].head.restrain(0.0)  # type: ignore[operator, union-attr]
+    found = {}
+    for share in (1.0, 0.5, 0.0):
+        network, _ = run(plan, tmp_path)
+        network.restrain(share)
+        with torch.no_grad():
+            found[share] = network(*context[:2])[:, :, network.median]
+    assert not torch.allclose(found[1.0], found[0.0])
+    torch.testing.assert_close(found[0.5], (found[1.0] + found[0.0]) / 2)
+    with torch.no_grad():
+        torch.testing.assert_close(found[0.0], begun(*context[:2])[:, :, network.median])
+
+
 @pytest.mark.parametrize("decay", [0.9, 0.95, 0.99])
 def test_averaging_leaves_what_is_no_weight_as_it_was(decay: float) -> None:
     plan = settings(average_decay=decay, steps=200)
     network, _ = run(plan)
     fresh = build_network(plan, training_windows(make_panel(missing=0.1), plan, 24, CPU))
-    for (name, after), (_, before) in zip(network.named_buffers(), fresh.named_buffers(), strict=True):
-        assert torch.equal(after, before), name
+    buffers = dict(network.named_buffers())
+    begun = buffers.pop("members.0.linear_start")
+    assert torch.equal(begun[:, :-1], fresh.members[0].highway.weight)  # type: ignore[union-attr, arg-type]
+    for name, before in fresh.named_buffers():
+        assert torch.equal(buffers.pop(name), before), name
+    assert not buffers
 
 
 def test_the_kept_weights_are_the_exponential_average_from_the_first_step_on(monkeypatch: pytest.MonkeyPatch) -> None:
