@@ -69,7 +69,7 @@ class SegmentNetwork(nn.Module):
 
     lag_index: Tensor
     typical_scale: Tensor
-    linear_start: Tensor | None
+    begun: Tensor | None
 
     def __init__(
         self, settings: NetworkSettings, quantiles: Sequence[float], covariates: CovariateSettings | None = None
@@ -93,7 +93,7 @@ class SegmentNetwork(nn.Module):
         self.highway.weight.data = _seasonal_naive_map(settings)
         self.register_buffer("lag_index", _lag_index(settings), persistent=False)
         self.register_buffer("typical_scale", torch.tensor(1.0))
-        self.register_buffer("linear_start", None, persistent=False)
+        self.register_buffer("begun", None, persistent=False)
 
     def forward(
         self,
@@ -109,16 +109,19 @@ class SegmentNetwork(nn.Module):
         return self.quantiles(self.decode(self.encode(values, observed, relative, covariates)))
 
     def begin(self) -> None:
-        """Remember the linear shortcut as it is now, [H, highway + 1] with its bias at last: a fit begins."""
-        self.linear_start = torch.cat([self.highway.weight, self.highway.bias[:, None]], 1).detach().clone()
+        """A fit begins: remember the linear shortcut as it is now, [H, highway + 1] with its bias at last."""
+        self.begun = torch.cat([self.highway.weight, self.highway.bias[:, None]], 1).detach().clone()
 
     @torch.no_grad()
     def restrain(self, share: float) -> None:
-        """Keep this share of what a fit has added to the linear forecast that it began from."""
-        assert self.linear_start is not None, "only what was fitted can be restrained"
+        """Keep this share of what a fit has added to the linear forecast that it began from.
+
+        What it has learnt of the linear effects of covariates stays: they are taken off the window as well.
+        """
+        assert self.begun is not None, "only what was fitted can be restrained"
         self.head.restrain(share)
-        self.highway.weight.copy_(self.linear_start[:, :-1].lerp(self.highway.weight, share))
-        self.highway.bias.copy_(self.linear_start[:, -1].lerp(self.highway.bias, share))
+        self.highway.weight.copy_(self.begun[:, :-1].lerp(self.highway.weight, share))
+        self.highway.bias.copy_(self.begun[:, -1].lerp(self.highway.bias, share))
 
     def count_mean(
         self, values: Tensor, observed: Tensor, relative: Tensor, covariates: Tensor | None = None

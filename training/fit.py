@@ -37,8 +37,9 @@ from training.sampling import Batch, BatchStream, TrainingWindows
 from training.settings import FitSettings
 from training.shortcut import fit_shortcut
 
+CHECKPOINTS = 2  # the form of what is kept of a fit, and what it begins with: fits of another one are not gone on with
 _FINISHED = "finished.safetensors"
-_START = "linear_start"  # beside the weights: what is kept of the fit is settled later
+_BEGUN = "begun"  # beside the weights: how much is kept of the fit is settled later
 _OPTIMISERS: dict[str, Any] = {
     "adamw": torch.optim.AdamW,
     "adam": torch.optim.Adam,
@@ -227,7 +228,7 @@ def _keep(result: FitResult, network: ForecastNetwork, checkpoint: Path | None) 
     if checkpoint:
         checkpoint.mkdir(parents=True, exist_ok=True)
         aside = checkpoint / ".finished"
-        kept = {**network.state_dict(), _START: _member(network).linear_start}
+        kept = {**network.state_dict(), _BEGUN: _member(network).begun}
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in kept.items()}
         save_file(weights, aside, {"result": json.dumps(asdict(result))})
         os.replace(aside, checkpoint / _FINISHED)
@@ -241,7 +242,7 @@ def _finished(network: ForecastNetwork, checkpoint: Path) -> FitResult | None:
     with safe_open(path, "pt") as file:
         result = FitResult(**json.loads(file.metadata()["result"]))
     weights = load_file(path)
-    _member(network).linear_start = weights.pop(_START)
+    _member(network).begun = weights.pop(_BEGUN).to(_member(network).highway.weight.device)
     network.load_state_dict(weights)
     network.eval()
     return result

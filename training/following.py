@@ -43,6 +43,17 @@ def following(changes: Mapping[str, Any]) -> dict[str, Any]:
     return follow
 
 
+def with_line(plan: TrainingSettings, changes: Mapping[str, Any]) -> TrainingSettings:
+    """Without a linear start where what is named leaves it less than two seasons to see, unless it is named too: a map
+    without the form of a season learns the panel by heart."""
+    seasonal = all(member.season > 1 and member.highway >= 2 * member.season for member in plan.model.members)
+    if seasonal or not plan.fit.linear_start or "fit.linear_start" in changes:
+        return plan
+    corrections = plan.fit.corrections if "fit.corrections" in changes else ()
+    fit = plan.fit.model_copy(update={"linear_start": False, "corrections": corrections})
+    return plan.model_copy(update={"fit": fit})
+
+
 def fit_context(plan: TrainingSettings, changes: Mapping[str, Any]) -> TrainingSettings:
     """With segments, lags, shortcuts and season of each network that fit into the context that is named."""
     context = changes.get("network.context")

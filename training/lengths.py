@@ -98,7 +98,7 @@ def keep_best(tried: Sequence[Length], plan: TrainingSettings, fitter: Fitter, w
     if plan.fit.corrections:
         own = _with_fit(own, {"correction": correction, "corrections": ()})
     told = ", ".join(f"{length.steps:,} steps {error:.4f}" for length, error in zip(tried, alone, strict=True))
-    share = f", {correction:.0%} of what it adds to the linear start" if plan.fit.corrections else ""
+    share = f", {correction:.0%} of what a fit adds to its linear forecast" if plan.fit.corrections else ""
     kept = f"{describe_steps(own)} steps{share}"
     fitter.reporter.say(
         f"length of the fit: {kept} (quantile loss on the held-out end {min(errors):.4f}; alone: {told})"
@@ -107,7 +107,7 @@ def keep_best(tried: Sequence[Length], plan: TrainingSettings, fitter: Fitter, w
 
 
 def _restrained(network: ForecastNetwork, correction: float) -> ForecastNetwork:
-    """A network of its own that keeps this share of its correction."""
+    """A network of its own that keeps this share of what its fits have added."""
     own = copy.deepcopy(network)
     own.restrain(correction)
     return own

@@ -18,7 +18,7 @@ from forecaster.panel import Panel
 from forecaster.reading import read_panel
 from forecaster.settings import CovariateSettings, ModelSettings
 from training.choose import choose_settings, override
-from training.following import fit_context, following, leaves_counts, leaves_linear_start
+from training.following import fit_context, following, leaves_counts, leaves_linear_start, with_line
 from training.memory import give_back
 from training.profile import Profile, profile_panel
 from training.request import Reporter, TrainRequest
@@ -171,7 +171,7 @@ def plan_training(
         follow["fit.corrections"] = ()
     if model is None and "model.members" not in changes:
         follow |= following(changes)
-    changed = override(plan, {**follow, **changes})
+    changed = with_line(override(plan, {**follow, **changes}), changes)
     _check_changed(changed, request, panel)
     if changes.get("model.transform") == "log" and not profile.share_positive:
         mend = "choose asinh or identity"

@@ -25,7 +25,7 @@ from forecaster.schema import VERSION
 from forecaster.store.settings import StoreSettings
 from training import champion, publishing
 from training.evaluation import Evaluation, evaluate_training, training_backtest
-from training.fit import FitResult
+from training.fit import CHECKPOINTS, FitResult
 from training.lengths import keep_best, lengths_to_try
 from training.members import Fitter, ModelFit, processes_for
 from training.memory import give_back
@@ -156,7 +156,7 @@ def _keep_plan(task: _Task) -> None:
     So it is with a new release, or when the model to start from is another by now.
     """
     began = "" if task.start.info is None else task.start.info.created_at
-    told = (version("forecaster"), VERSION, began, task.plan.model_dump_json())
+    told = (version("forecaster"), VERSION, CHECKPOINTS, began, task.plan.model_dump_json())
     kept, plan = task.work / _PLAN, "\n".join(map(str, told))
     begun = any(task.work.iterdir())
     if begun and not (kept.exists() and kept.read_text(encoding="utf-8") == plan):

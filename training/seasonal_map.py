@@ -23,7 +23,10 @@ class SeasonalMap(nn.Module):
     """
 
     def __init__(self, start: Tensor, inputs: Sequence[Tensor], season: int) -> None:
-        """start: [K, H] to begin with, the seasonal naive method; inputs: [B, K] of each chunk, to set the scales by"""
+        """start: [K, H] to begin with, which has the form (the seasonal naive method)
+
+        inputs: [B, K] of each chunk, to set the scales by
+        """
         super().__init__()
         self.steps, self.horizon = start.shape
         self.season = min(season, self.steps)
@@ -77,12 +80,14 @@ class FreeMap(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[B, K] to [B, H]"""
-        weights: Tensor = self.start + self.whiten @ self.change
-        return inputs @ weights
+        return inputs @ self._weights()
 
     @torch.no_grad()
     def weights(self) -> Tensor:
         """[K, H]"""
+        return self._weights()
+
+    def _weights(self) -> Tensor:
         return self.start + self.whiten @ self.change
 
 

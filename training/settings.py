@@ -35,8 +35,9 @@ class FitSettings(Settings):
     the seasonal naive forecast that it begins as."""
 
     correction: float = Field(default=1.0, ge=0, le=1)
-    """Share that is kept, once fitted, of what the fit has added to the linear forecast that it began from (with an
-    autoregressive decoder, which goes on from its own medians, about that share)."""
+    """Share that is kept, once fitted, of what the fit has added to the linear forecast that it began from, but for the
+    linear effects of covariates (with an autoregressive decoder, which goes on from its own medians, about that
+    share)."""
 
     corrections: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
     """Such shares to choose from, instead: the one is kept whose forecasts of the held-out end are best, the first if

@@ -26,13 +26,13 @@ from training.seasonal_map import FreeMap, SeasonalMap
 
 _CHUNK = 2048
 _MOST_NUMBERS = 48_000_000  # of inputs, truths and weights: some 200 MB
-_ITERATIONS, _FREE_ITERATIONS = 20, 5
-_FREE = 0.5  # of the way to a map without a form, which knows the windows that it was fitted to by heart
+_ITERATIONS = 20
+_FREE_ITERATIONS, _FREE = 5, 0.5  # at most, and how much of their way: a free map learns its windows by heart
 _ROUNDED = 0.05  # of the mean error: within it the absolute error is rounded off, so that it has a slope everywhere
 
 
 def fit_shortcut(network: ForecastNetwork, windows: TrainingWindows, loss: QuantileLoss | None, seed: int) -> None:
-    """Fit the shortcut of the network's only member, in place, on all whole windows that it will learn from.
+    """Fit the shortcut of a fresh network's only member, in place, on all whole windows that it will learn from.
 
     loss: the fit's, whose weights absolute errors have; None for a likelihood: errors then count relative to the
     series' in-sample error. A head of counts has no shortcut in the units of the data, and is left as it is; so is one
@@ -142,6 +142,8 @@ def _fit_map(linear: SeasonalMap | FreeMap, chunks: Sequence[_Chunk], how: Trans
     count = sum(chunk.truth.numel() for chunk in chunks)
     with torch.no_grad():
         before = sum(chunk.errors(linear(chunk.inputs), how).abs().sum() for chunk in chunks) / count
+    if before == 0:
+        return
     rounded = _ROUNDED * before
     optimiser = torch.optim.LBFGS(
         linear.parameters(), max_iter=iterations, history_size=10, line_search_fn="strong_wolfe"

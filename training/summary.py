@@ -64,5 +64,6 @@ def _describe_fit(plan: TrainingSettings) -> str:
     linear = "a linear start, then " if plan.fit.linear_start else ""
     trial = f" (and {shorter} of them)" if shorter else ""
     shares = plan.fit.corrections or ((plan.fit.correction,) if plan.fit.correction < 1 else ())
-    kept = f", {' or '.join(f'{share:.0%}' for share in shares)} of what a fit adds to it kept" if shares else ""
+    told = " or ".join(f"{share:.0%}" for share in shares)
+    kept = f", {told} of what a fit adds to its linear forecast kept" if shares else ""
     return f"{linear}{describe_steps(plan)} optimiser steps{trial} of {plan.fit.batch:,} windows{kept}"

@@ -152,10 +152,10 @@ class TerminalReporter:
 
     def plan(self, fits: int, at_once: int) -> None:
         """A clock that runs while a fit has nothing to tell yet. Once lengths are chosen, fewer may be left to fit."""
+        told = f"networks fitted, {at_once} at a time" if at_once > 1 else "networks fitted"
         if self.all is None:
-            self.all = self.bars.add_task("", loss="")
-        together = f", {at_once} at a time" if at_once > 1 else ""
-        self.bars.update(self.all, description=f"networks fitted{together}", total=fits)
+            self.all = self.bars.add_task(told, total=fits, loss="")
+        self.bars.update(self.all, description=told, total=fits)
 
     def stage(self, name: str) -> None:
         if " fit" not in name:

@@ -241,7 +241,7 @@ def test_a_short_fit_is_tried_where_a_full_one_sees_all_values_often() -> None:
 def test_the_shortcut_of_a_small_panel_is_fitted_first(preset: str) -> None:
     assert choose(observed=50_000, preset=preset).fit.linear_start
     assert not choose(observed=1_000_000, preset=preset).fit.linear_start
-    assert not choose(observed=33_000, preset=preset).fit.linear_start, "too few values for 168 weights a step"
+    assert not choose(observed=33_000, preset=preset).fit.linear_start, "too few values for 168 steps that are seen"
     counts = {"share_whole": 1.0, "smallest": 0.0, "share_zero": 0.5, "share_positive": 0.5}
     assert not choose(observed=50_000, preset=preset, **counts).fit.linear_start, "counts have no linear shortcut"
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from forecaster.errors import TrainingError
 from forecaster.network import ForecastNetwork
@@ -34,7 +35,12 @@ def run(
 
 
 def same(a: ForecastNetwork, b: ForecastNetwork) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+    """Weights and buffers, and the line that the fit began from."""
+    return all(
+        torch.equal(x, y)
+        for parts in (nn.Module.parameters, nn.Module.buffers)
+        for x, y in zip(parts(a), parts(b), strict=True)
+    )
 
 
 def test_fitting_lowers_the_loss_and_tells_of_its_progress() -> None:
@@ -92,7 +98,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("plan", [settings(), with_dropout()])
+@pytest.mark.parametrize("plan", [settings(), with_dropout(), settings(linear_start=True)])
 def test_an_interrupted_fit_goes_on_where_it_was_and_ends_the_same(tmp_path: Path, plan: TrainingSettings) -> None:
     whole, _ = run(plan, tmp_path / "whole")
     epochs: list[int] = []
@@ -148,7 +154,7 @@ def test_averaging_leaves_what_is_no_weight_as_it_was(decay: float) -> None:
     network, _ = run(plan)
     fresh = build_network(plan, training_windows(make_panel(missing=0.1), plan, 24, CPU))
     buffers = dict(network.named_buffers())
-    begun = buffers.pop("members.0.linear_start")
+    begun = buffers.pop("members.0.begun")
     assert torch.equal(begun[:, :-1], fresh.members[0].highway.weight)  # type: ignore[union-attr, arg-type]
     for name, before in fresh.named_buffers():
         assert torch.equal(buffers.pop(name), before), name

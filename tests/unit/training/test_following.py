@@ -88,6 +88,17 @@ def test_who_names_a_share_of_the_correction_gets_that_one() -> None:
     assert (found.correction, found.corrections) == (0.3, ())
 
 
+@pytest.mark.parametrize("named", [{"network.context": 40}, {"network.season": 1}, {"network.highway": 40}])
+def test_a_line_that_sees_no_two_seasons_is_not_fitted_first_unless_it_is_asked_for(named: dict[str, Any]) -> None:
+    data = positive("h", 12_000)
+    assert plan(data, "h").fit.linear_start
+    found = plan(data, "h", changes=named).fit
+    assert (found.linear_start, found.corrections) == (False, ())
+    asked = plan(data, "h", changes={**named, "fit.linear_start": True}).fit
+    assert asked.linear_start
+    assert asked.corrections
+
+
 @pytest.mark.parametrize("named", [{"network.head": "negative_binomial"}, {"fit.linear_start": False}])
 def test_without_a_linear_start_there_are_no_corrections_of_it(named: dict[str, Any]) -> None:
     data = positive("h", 12_000)

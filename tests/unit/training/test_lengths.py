@@ -96,7 +96,7 @@ def test_the_share_of_the_correction_that_forecasts_the_held_out_end_best_is_kep
             assert all(map(torch.equal, network.state_dict().values(), kept.judged.state_dict().values()))
     assert len(set(errors.values())) == 3
     assert kept.plan.fit.correction == min(errors, key=errors.__getitem__) < 1
-    assert f"60 steps, {kept.plan.fit.correction:.0%} of what it adds to the linear start" in listener.told[-1]
+    assert f"60 steps, {kept.plan.fit.correction:.0%} of what a fit adds to its linear forecast" in listener.told[-1]
 
 
 def test_lengths_and_share_are_chosen_together_and_make_the_model_anew(
@@ -119,8 +119,9 @@ def test_lengths_and_share_are_chosen_together_and_make_the_model_anew(
         head, all_of_it = member.head.linear.bias, unrestrained.members[0].head.linear.bias  # type: ignore[union-attr]
         medians = (part.view(12, -1)[:, 0] for part in (head, all_of_it))  # type: ignore[operator]
         torch.testing.assert_close(next(medians), 0.5 * next(medians))
-        linear, learnt = member.highway.bias, unrestrained.members[0].highway.bias  # type: ignore[union-attr]
-        torch.testing.assert_close(linear, 0.5 * learnt)  # type: ignore[arg-type, operator]
+        (alone,) = unrestrained.members
+        half_way = (alone.begun[:, :-1] + alone.highway.weight) / 2  # type: ignore[index, union-attr]
+        torch.testing.assert_close(member.highway.weight, half_way)  # type: ignore[union-attr]
 
 
 def test_the_forecast_is_the_mean_of_the_lengths(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tests.fixtures_models import make_panel, model_settings
 from training import shortcut
 from training.fit import fit
 from training.preparation import build_network, build_objective, training_windows
-from training.seasonal_map import FreeMap
+from training.seasonal_map import FreeMap, SeasonalMap
 from training.settings import FitSettings, TrainingSettings
 from training.shortcut import fit_shortcut
 
@@ -66,6 +67,37 @@ def start(
 def test_a_linear_law_is_found(transform: str) -> None:
     _, _, before, after = start(beats(), plan(transform=transform, network={"location": "mean", "scale": "std"}))
     assert after < 0.05 * before
+
+
+def test_the_map_goes_from_the_form_of_a_season_half_of_the_way_to_a_free_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted: list[SeasonalMap | FreeMap] = []
+    fit_map = shortcut._fit_map
+
+    def noted(linear: SeasonalMap | FreeMap, *args: Any) -> None:
+        fit_map(linear, *args)
+        fitted.append(linear)
+
+    monkeypatch.setattr(shortcut, "_fit_map", noted)
+    _, network, _, _ = start(make_panel(length=400), plan())
+    seasonal, free = fitted
+    assert (type(seasonal), type(free)) == (SeasonalMap, FreeMap)
+    formed, formless = seasonal.weights(), free.weights()
+    assert not torch.allclose(formed, formless, atol=1e-3)
+    weight = network.members[0].highway.weight  # type: ignore[union-attr]
+    torch.testing.assert_close(weight.T, (formed + formless) / 2)  # type: ignore[operator, arg-type]
+
+
+def test_a_naive_forecast_without_an_error_is_left_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    day = np.arange(24.0)
+    panel = panel_from_histories(["a"], ["2024-01-01"], [np.concatenate([day[::-1], np.tile(day, 30)])], "h")
+    settings = plan(network={"lags": (24,)})
+    windows = training_windows(panel, settings, HELD_OUT, CPU)
+    network = build_network(settings, windows)
+    before = copy.deepcopy(network.state_dict())
+    fit_shortcut(network, windows, build_objective(settings, windows).quantile_loss, 1)
+    for name, weight in before.items():
+        torch.testing.assert_close(network.state_dict()[name], weight)
+    assert not caplog.records
 
 
 def test_nothing_but_the_shortcut_changes() -> None:
