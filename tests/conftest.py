@@ -16,6 +16,7 @@ install_import_hook(
         "forecaster.heads",
         "forecaster.network",
         "forecaster.normalisation",
+        "forecaster.segment_network",
         "forecaster.transforms",
         "forecaster.windows",
     ],

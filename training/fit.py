@@ -28,7 +28,8 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from forecaster.errors import TrainingError
-from forecaster.network import ForecastNetwork, SegmentNetwork
+from forecaster.network import ForecastNetwork
+from forecaster.segment_network import SegmentNetwork
 from training.lightning import Callback, ModelCheckpoint, WeightAveraging, pl
 from training.loss import Objective
 from training.progress import Progress

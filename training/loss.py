@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from forecaster.network import Encoded, ForecastNetwork, SegmentNetwork
+from forecaster.network import ForecastNetwork
+from forecaster.segment_network import Encoded, SegmentNetwork
 from forecaster.settings import NetworkSettings
 from forecaster.transforms import relative, transform, transform_truth, untransform
 from training.sampling import Batch

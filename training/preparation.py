@@ -12,9 +12,10 @@ from forecaster import metrics
 from forecaster.baselines import seasonal_naive
 from forecaster.covariate_windows import CovariateWindows
 from forecaster.errors import InputError
-from forecaster.network import ForecastNetwork, SegmentNetwork
+from forecaster.network import ForecastNetwork
 from forecaster.normalisation import spread, unit_size
 from forecaster.panel import Panel
+from forecaster.segment_network import SegmentNetwork
 from forecaster.transforms import relative, transform
 from training.loss import Objective, QuantileLoss
 from training.sampling import TrainingWindows

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from forecaster.heads import CountHead
-from forecaster.network import ForecastNetwork, SegmentNetwork
+from forecaster.network import ForecastNetwork
+from forecaster.segment_network import SegmentNetwork
 from forecaster.settings import Transform
 from forecaster.transforms import relative, transform, untransform
 from training.loss import QuantileLoss, counted
