@@ -8,7 +8,7 @@ network works, so that a logarithmic forecast stays positive.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -23,7 +23,8 @@ from forecaster.transforms import transform, transform_truth
 from forecaster.windows import Context
 
 _LEAST, _MOST = 1.0, 4.0  # a calm stretch at the end of the data is no reason to promise less uncertainty
-_ENOUGH_WINDOWS = 200  # below, the factors are drawn to 1: few windows see the same days, and no other ones
+_ENOUGH_WINDOWS = 200  # below, the factors are drawn to 1 and alike on both sides: few windows see the same days
+_DIGITS = 9  # of a probability that tell it from others
 _PRIOR_TAIL = 20.0  # misses of one step's own that weigh as much as the pooled factor
 _USUALLY_OBSERVED = 0.05  # share of the windows that may have fewer values than are taken for usual
 _YOUNG_WINDOWS, _YOUNG_LIMITS, _MOST_YOUNG = 400, (0.1, 0.9), 100.0
@@ -49,13 +50,25 @@ def calibration_factors(network: ForecastNetwork, windows: BacktestWindows) -> T
 
 
 def _factors(network: ForecastNetwork, ratios: np.ndarray) -> np.ndarray:
-    """[H, Q] from the [N, H, Q] ratios of some windows."""
+    """[H, Q] from the [N, H, Q] ratios of some windows.
+
+    On which side of the median the truth lay more often, few windows have in common: it would move the mean.
+    """
     factors = np.ones(ratios.shape[1:])
     for column, probability in enumerate(network.settings.quantiles):
         if column != network.median:
             factors[:, column] = _factors_of_quantile(ratios[..., column], max(probability, 1 - probability))
-    believed: np.ndarray = factors ** min(1.0, len(ratios) / _ENOUGH_WINDOWS)
+    if len(ratios) >= _ENOUGH_WINDOWS:
+        return factors
+    alike = np.sqrt(factors * factors[:, _mirrored(network.settings.quantiles)])
+    believed: np.ndarray = alike ** (len(ratios) / _ENOUGH_WINDOWS)
     return believed
+
+
+def _mirrored(quantiles: Sequence[float]) -> list[int]:
+    """[Q] column of each quantile's counterpart on the other side of the median; its own where there is none."""
+    column = {round(probability, _DIGITS): number for number, probability in enumerate(quantiles)}
+    return [column.get(round(1 - probability, _DIGITS), number) for number, probability in enumerate(quantiles)]
 
 
 def measure_dependence(network: ForecastNetwork, windows: BacktestWindows) -> Tensor:

@@ -83,7 +83,14 @@ def test_fewer_windows_are_believed_less(windows: int, monkeypatch: pytest.Monke
     monkeypatch.setattr(calibration, "_ENOUGH_WINDOWS", 1)
     believed = calibration_factors(predictor.network, few)
     assert believed.max() > 1.1
+    assert not torch.allclose(believed, believed.flip(2), atol=0.01)
+    if windows < 200:
+        believed = (believed * believed.flip(2)).sqrt()  # the same on both sides of the median
     torch.testing.assert_close(drawn, believed ** min(1.0, windows / 200))
+
+
+def test_a_quantile_without_a_counterpart_keeps_its_own_factor() -> None:
+    assert calibration._mirrored((0.1, 0.25, 0.5, 0.8, 0.9, 0.995)) == [4, 1, 2, 3, 0, 5]
 
 
 def test_few_windows_move_factors_little_and_never_out_of_bounds() -> None:
