@@ -17,9 +17,10 @@ _RIDGE, _SMALLEST = 0.01, 1e-12  # of the inputs' mean square, which may be none
 
 
 class SeasonalMap(nn.Module):
-    """forecast[h] = Σ_d A[o, d] · z[d, p] + Σ_s N[h, s] · z[D, s] + l[o] · mean(z), h being step p of season o.
+    """forecast[h] = Σ_d A[o, d] · z[d, p] + Σ_s N[n, s] · z[D, s] + l[o] · mean(z), h being step p of season o.
 
-    z: [D, S] the last D whole seasons of a window; of K < S steps, the one "season" of as many.
+    z: [D, S] the last D whole seasons of a window; of K < S steps, the one "season" of as many
+    n: [2S] step p of the next season, or of all later ones, which have these weights in common
     """
 
     def __init__(self, start: Tensor, inputs: Sequence[Tensor], season: int) -> None:
@@ -34,7 +35,9 @@ class SeasonalMap(nn.Module):
         first = torch.arange(ahead, device=start.device) * self.season  # step of each season ahead, all of phase 0
         self.naive = start[-self.seasons * self.season :: self.season, first].T
         self.alike = nn.Parameter(start.new_zeros(self.naive.shape))
-        self.near = nn.Parameter(start.new_zeros(self.horizon, self.season))
+        step = torch.arange(self.horizon, device=start.device)
+        self.near_row = torch.where(step < self.season, step, self.season + step % self.season)
+        self.near = nn.Parameter(start.new_zeros(2 * self.season, self.season))
         self.level = nn.Parameter(start.new_zeros(ahead))
         phases = (self._by_season(part).transpose(1, 2).reshape(-1, self.seasons) for part in inputs)
         self.whiten_alike = _whitening(phases)
@@ -47,7 +50,7 @@ class SeasonalMap(nn.Module):
         alike, near, level = self._numbers()
         z = self._by_season(inputs)
         far = torch.einsum("od,bds->bos", alike, z) + (z.mean((1, 2))[:, None] * level)[:, :, None]
-        return far.flatten(1)[:, : self.horizon] + inputs[:, -self.season :] @ near.T
+        return far.flatten(1)[:, : self.horizon] + (inputs[:, -self.season :] @ near.T)[:, self.near_row]
 
     @torch.no_grad()
     def weights(self) -> Tensor:

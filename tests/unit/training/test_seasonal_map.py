@@ -55,16 +55,17 @@ def test_a_fresh_network_begins_as_the_map_does() -> None:
 
 
 def test_the_form_in_plain_words() -> None:
-    """Two seasons of three steps, five steps ahead: written out number by number."""
+    """Two seasons of three steps, eight steps ahead: written out number by number."""
     inputs = drawn(4, 7)
-    linear = SeasonalMap(naive(7, 5, 3), [drawn(200, 7)], 3)
+    linear = SeasonalMap(naive(7, 8, 3), [drawn(200, 7)], 3)
     changed(linear)
     alike, near, level = linear._numbers()
     z = inputs[:, 1:]  # whole seasons only
-    for step in range(5):
+    for step in range(8):
         ahead, phase = divmod(step, 3)
         same_phase = alike[ahead, 0] * z[:, phase] + alike[ahead, 1] * z[:, 3 + phase]
-        last_season = sum(near[step, s] * z[:, 3 + s] for s in range(3))
+        row = phase if ahead == 0 else 3 + phase
+        last_season = sum(near[row, s] * z[:, 3 + s] for s in range(3))
         torch.testing.assert_close(linear(inputs)[:, step], same_phase + last_season + level[ahead] * z.mean(1))
 
 
