@@ -73,6 +73,13 @@ class ForecastNetwork(nn.Module):
         sized = relative(self.settings.transform, unit)
         return torch.stack([member(transformed, observed, sized, covariates) for member in self.members]).mean(0)
 
+    @property
+    def only_member(self) -> SegmentNetwork:
+        """Of a network that is fitted by itself."""
+        (member,) = self.members
+        assert isinstance(member, SegmentNetwork)
+        return member
+
     def restrain(self, share: float) -> None:
         """Keep this share of what their fits have added to the linear forecasts that the members began from."""
         for member in self.members:

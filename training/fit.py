@@ -29,7 +29,6 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from forecaster.errors import TrainingError
 from forecaster.network import ForecastNetwork
-from forecaster.segment_network import SegmentNetwork
 from training.lightning import Callback, ModelCheckpoint, WeightAveraging, pl
 from training.loss import Objective
 from training.progress import Progress
@@ -198,7 +197,7 @@ def fit(
         return done
     if settings.linear_start:
         fit_shortcut(network, windows, objective.quantile_loss, settings.seed)
-    _member(network).begin()
+    network.only_member.begin()
     start, task = copy.deepcopy(network.state_dict()), copy.deepcopy(objective.state_dict())
     try:
         return _keep(_fit(network, windows, objective, settings, observer, checkpoint), network, checkpoint)
@@ -217,19 +216,12 @@ def fit(
         raise TrainingError("training diverged twice: the loss is not a number; lower fit.learning_rate") from error
 
 
-def _member(network: ForecastNetwork) -> SegmentNetwork:
-    """Its only one."""
-    (member,) = network.members
-    assert isinstance(member, SegmentNetwork)
-    return member
-
-
 def _keep(result: FitResult, network: ForecastNetwork, checkpoint: Path | None) -> FitResult:
     """Write a finished fit's weights beside its checkpoints: a run that is begun again takes them as they are."""
     if checkpoint:
         checkpoint.mkdir(parents=True, exist_ok=True)
         aside = checkpoint / ".finished"
-        kept = {**network.state_dict(), _BEGUN: _member(network).begun}
+        kept = {**network.state_dict(), _BEGUN: network.only_member.begun}
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in kept.items()}
         save_file(weights, aside, {"result": json.dumps(asdict(result))})
         os.replace(aside, checkpoint / _FINISHED)
@@ -243,7 +235,8 @@ def _finished(network: ForecastNetwork, checkpoint: Path) -> FitResult | None:
     with safe_open(path, "pt") as file:
         result = FitResult(**json.loads(file.metadata()["result"]))
     weights = load_file(path)
-    _member(network).begun = weights.pop(_BEGUN).to(_member(network).highway.weight.device)
+    member = network.only_member
+    member.begun = weights.pop(_BEGUN).to(member.highway.weight.device)
     network.load_state_dict(weights)
     network.eval()
     return result

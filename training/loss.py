@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from forecaster.network import ForecastNetwork
-from forecaster.segment_network import Encoded, SegmentNetwork
+from forecaster.segment_network import Encoded
 from forecaster.settings import NetworkSettings
 from forecaster.transforms import relative, transform, transform_truth, untransform
 from training.sampling import Batch
@@ -71,8 +71,7 @@ class Objective(nn.Module):
     def forward(self, network: ForecastNetwork, batch: Batch) -> Tensor:
         """Loss of the network's only member on a batch; a scalar."""
         how = network.settings.transform
-        (member,) = network.members
-        assert isinstance(member, SegmentNetwork)
+        member = network.only_member
         values, observed, covariates = batch.context
         transformed, unit = transform(how, values, observed)
         encoded = member.encode(transformed, observed, relative(how, unit), covariates)

@@ -39,8 +39,7 @@ def fit_shortcut(network: ForecastNetwork, windows: TrainingWindows, loss: Quant
     series' in-sample error. A head of counts has no shortcut in the units of the data, and is left as it is; so is one
     for which no finite map is found, with a warning.
     """
-    (member,) = network.members
-    assert isinstance(member, SegmentNetwork)
+    member = network.only_member
     if isinstance(member.head, CountHead):
         return
     generator = torch.Generator(windows.flat.device).manual_seed(seed)
