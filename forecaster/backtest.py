@@ -43,6 +43,10 @@ class BacktestWindows:
     def horizon(self) -> int:
         return int(self.truth.shape[1])
 
+    def observed(self, context: int) -> IntArray:
+        """[N] how many of the last `context` values before each origin are observed."""
+        return self.panel.observed_between(np.maximum(self.begin, self.origin - context), self.origin)
+
     def take(self, rows: np.ndarray) -> BacktestWindows:
         return BacktestWindows(
             self.panel,
@@ -90,8 +94,7 @@ def backtest_windows(
     target = gather_target(values, torch.as_tensor(ends[series]), torch.as_tensor(origin), horizon)
     truth = np.where(target.observed.numpy(), target.values.numpy(), np.nan).astype(np.float32)
     found = BacktestWindows(panel, series, begin, origin, truth, scale[series])
-    recent = _last(panel.values, begin, origin, min(_RECENT, context))
-    seen = np.add.reduce(~np.isnan(recent), axis=1) > 0 if len(rows) else np.zeros(0, bool)
+    seen = found.observed(min(_RECENT, context)) > 0
     found = found.take(np.flatnonzero(seen & ~np.isnan(truth).all(1)))
     if not len(found.series):
         raise _no_window(panel, held_out_steps(windows, step, horizon) + _SHORTEST_HISTORY, windows)
@@ -112,12 +115,6 @@ def _no_window(panel: Panel, needed: int, windows: int) -> InputError:
         field="y",
         mend=f"give series of at least {needed} varying observed steps, or ask for a shorter horizon{fewer}",
     )
-
-
-def _last(values: FloatArray, begin: IntArray, origin: IntArray, steps: int) -> FloatArray:
-    """[N, steps] the values just before each origin, NaN before the series begins."""
-    place = origin[:, None] - np.arange(steps, 0, -1)
-    return np.where(place >= begin[:, None], values[np.maximum(place, 0)], np.nan)
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,7 @@ def young_stretches(network: ForecastNetwork, windows: BacktestWindows) -> tuple
     asked, and stretched until its 80 % interval holds what it promises. From as many values as nearly all windows
     have by themselves, nothing is stretched.
     """
-    enough = max(2.0, float(np.quantile(_observed(network, windows), _USUALLY_OBSERVED)))
+    enough = max(2.0, float(np.quantile(windows.observed(network.settings.common_context), _USUALLY_OBSERVED)))
     steps = np.geomspace(1, enough, YOUNG_RUNGS)
     stretches = np.ones(YOUNG_RUNGS)
     few = windows.take(np.random.default_rng(0).permutation(len(windows.series))[:_YOUNG_WINDOWS])
@@ -184,14 +184,6 @@ def _stretch(network: ForecastNetwork, windows: BacktestWindows, keep: int) -> f
     ratio = ratio[~np.isnan(ratio)]
     held = levels[high] - levels[low]
     return float(np.clip(np.quantile(ratio, held), 1.0, _MOST_YOUNG)) if len(ratio) else 1.0
-
-
-def _observed(network: ForecastNetwork, windows: BacktestWindows) -> np.ndarray:
-    """[N] observed values in each window's context."""
-    source = PanelWindows.of(windows.panel, network.settings, windows.horizon)
-    series, origin = torch.as_tensor(windows.series), torch.as_tensor(windows.origin)
-    parts = (slice(low, low + _CHUNK) for low in range(0, len(series), _CHUNK))
-    return np.concatenate([source.gather(series[part], origin[part]).observed.sum(1).numpy() for part in parts])
 
 
 def _each_chunk(

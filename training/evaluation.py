@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 _MOST_NUMBERS = 20_000_000  # of quantiles that are held at once
 _FEWEST_WINDOWS = 200
+_YOUNG_SERIES = 0.05  # share of the series that may be younger than the held-out windows
 _MOST_WINDOWS = 10_000  # enough for any mean; keeps the memory of the quantiles bounded
 
 
@@ -71,10 +72,13 @@ class Evaluation:
 
 
 def training_backtest(panel: Panel, settings: TrainingSettings) -> BacktestWindows:
-    """The windows on which this run, its baselines and the present champion are compared."""
+    """The windows on which this run, its baselines and the present champion are compared.
+
+    Where series were younger at an origin than nearly all are now, errors say little of what will be served.
+    """
     plan = settings.backtest
     held = _MOST_NUMBERS // (settings.model.horizon * len(settings.model.quantiles))
-    return backtest_windows(
+    windows = backtest_windows(
         panel,
         horizon=settings.model.horizon,
         windows=plan.windows,
@@ -84,6 +88,23 @@ def training_backtest(panel: Panel, settings: TrainingSettings) -> BacktestWindo
         most=min(_MOST_WINDOWS, max(_FEWEST_WINDOWS, held)),
         seed=settings.fit.seed,
     )
+    return windows.take(_grown(windows, settings.model.common_context))
+
+
+def _grown(windows: BacktestWindows, context: int) -> np.ndarray:
+    """Rows of the windows in which as much is observed as at the end of nearly all of their series.
+
+    If that is more than most of the last windows have, since nearly all series are as young, or if such windows are
+    few: rows of those in which most is observed.
+    """
+    panel, series = windows.panel, np.unique(windows.series)
+    known, ends = windows.observed(context), panel.offsets[series + 1]
+    now = panel.observed_between(np.maximum(panel.offsets[series], ends - context), ends)
+    last = windows.origin == panel.offsets[windows.series + 1] - windows.horizon
+    enough = [np.quantile(now, _YOUNG_SERIES), np.sort(known)[-min(_FEWEST_WINDOWS, len(known))]]
+    if last.any():
+        enough.append(np.median(known[last]))
+    return np.flatnonzero(known >= min(enough))
 
 
 def evaluate_training(predictor: Predictor, windows: BacktestWindows, settings: TrainingSettings) -> Evaluation:
