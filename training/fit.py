@@ -228,6 +228,11 @@ def _keep(result: FitResult, network: ForecastNetwork, checkpoint: Path | None) 
     return result
 
 
+def is_finished(checkpoint: Path) -> bool:
+    """Whether a fit that was given this directory has come to its end."""
+    return (checkpoint / _FINISHED).exists()
+
+
 def _finished(network: ForecastNetwork, checkpoint: Path) -> FitResult | None:
     path = checkpoint / _FINISHED
     if not path.exists():

@@ -54,6 +54,7 @@ class Kept:
         """The model, fitted on all data."""
         kept = {"correction": self.plan.fit.correction}
         finals = [replace(length.final, plan=_with_fit(length.final.plan, kept)) for length in self.lengths]
+        fitter.fit_ahead(finals)
         networks, results = zip(*map(fitter.fit, finals), strict=True)
         return _together(networks), summed(results)
 
@@ -76,6 +77,15 @@ def _length(
         ModelFit(f"{name}backtest fit", own, held_out, start.unseen(windows)),
         ModelFit(f"{name}final fit", own, 0, start.final),
     )
+
+
+def fits_ahead(tried: Sequence[Length], processes: int) -> list[ModelFit]:
+    """What to fit before a choice, the longest first: final fits as well where they are made in any case, or where the
+    judged ones of a length are fewer than `processes`, which would wait."""
+    longest_first = tried[::-1]
+    if len(tried) > 1 and len(tried[0].judged.members) >= processes:
+        return [length.judged for length in longest_first]
+    return [fit for length in longest_first for fit in (length.judged, length.final)]
 
 
 def keep_best(tried: Sequence[Length], plan: TrainingSettings, fitter: Fitter, windows: BacktestWindows) -> Kept:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from forecaster.network import ForecastNetwork
 from forecaster.panel import Panel
-from training.fit import FitResult, Observer, fit, summed, training_device
+from training.fit import FitResult, Observer, fit, is_finished, summed, training_device
 from training.memory import give_back
 from training.preparation import build_network, build_objective, member_weights, training_windows
 from training.processes import run_side_by_side
@@ -44,8 +44,14 @@ class MemberFit:
         """Fit it, or take it from `work` as far as an earlier attempt got there."""
         network = build_network(self.plan, windows, self.weights)
         loss = build_objective(self.plan, windows)
-        checkpoint = work / self.name.replace(" ", "_")
+        checkpoint = self._checkpoint(work)
         return network, fit(network, windows, loss, self.plan.fit, observer=observer, checkpoint=checkpoint)
+
+    def is_finished(self, work: Path) -> bool:
+        return is_finished(self._checkpoint(work))
+
+    def _checkpoint(self, work: Path) -> Path:
+        return work / self.name.replace(" ", "_")
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,8 @@ class Fitter:
 
     def fit_ahead(self, models: Sequence[ModelFit]) -> None:
         """Fit the members of all models side by side, unless it is one at a time: `fit` then finds them finished."""
-        if self.processes == 1 or sum(len(model.members) for model in models) == 1:
+        left = [member for model in models for member in model.members if not member.is_finished(self.work)]
+        if self.processes == 1 or len(left) <= 1:
             return
         with tempfile.TemporaryDirectory(dir=self.work) as folder:
             tasks = _hand_over(models, self.panel, self.work, Path(folder))
@@ -170,6 +177,8 @@ def _hand_over(models: Sequence[ModelFit], panel: Panel, work: Path, folder: Pat
         if not shared.exists():
             drawn.save_panel(shared)
         for member in model.members:
+            if member.is_finished(work):
+                continue
             weights = windows / f"{len(tasks)}.safetensors" if member.weights is not None else None
             if weights is not None:
                 save_file({name: tensor.contiguous() for name, tensor in member.weights.items()}, weights)

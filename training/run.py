@@ -26,7 +26,7 @@ from forecaster.store.settings import StoreSettings
 from training import champion, publishing
 from training.evaluation import Evaluation, evaluate_training, training_backtest
 from training.fit import CHECKPOINTS, FitResult
-from training.lengths import keep_best, lengths_to_try
+from training.lengths import fits_ahead, keep_best, lengths_to_try
 from training.members import Fitter, ModelFit, processes_for
 from training.memory import give_back
 from training.planning import Prepared, plan_training
@@ -126,14 +126,15 @@ def _make(task: _Task) -> _Made:
     held_out = held_out_steps(plan.windows, plan.step, task.plan.model.horizon)
     info = _begin(task, held_out)
     tried = lengths_to_try(task.plan, held_out, windows, task.start)
-    fits = [fit for length in reversed(tried) for fit in (length.judged, length.final)]  # the longest first
-    processes = processes_for(fits, task.panel)
+    judged, finals = [length.judged for length in tried], [length.final for length in tried]
+    processes = processes_for([*judged, *finals], task.panel)
     fitter = Fitter(task.panel, task.work, task.reporter, task.tell, processes)
-    task.reporter.plan(_networks(fits), processes)
-    fitter.fit_ahead(fits)
+    ahead = fits_ahead(tried, processes)
+    task.reporter.plan(_networks([*judged, *finals]), processes)
+    fitter.fit_ahead(ahead)
     kept = keep_best(tried, task.plan, fitter, windows)
-    if processes == 1:  # none was fitted ahead, and only what is kept will be
-        task.reporter.plan(_networks([*fits[::2], *(length.final for length in kept.lengths)]), processes)
+    if processes == 1 or len(ahead) == len(judged):  # of the final fits only those of what is kept are left
+        task.reporter.plan(_networks([*judged, *(length.final for length in kept.lengths)]), processes)
     task.reporter.stage("backtest")
     info = info.model_copy(update={"settings": kept.plan.model})
     evaluation = evaluate_training(Predictor(kept.judged, info), windows, kept.plan)

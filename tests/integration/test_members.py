@@ -9,14 +9,18 @@ import psutil
 import pytest
 import torch
 
+from forecaster.backtest import held_out_steps
 from forecaster.errors import TrainingError
 from forecaster.network import ForecastNetwork
 from tests.children import fitting
 from tests.fixtures_models import make_panel, model_settings, network_settings
+from training.evaluation import training_backtest
+from training.lengths import fits_ahead, keep_best, lengths_to_try
 from training.members import Fitter, ModelFit, processes_for
 from training.progress import Progress
 from training.request import Silent
-from training.settings import FitSettings, TrainingSettings
+from training.settings import BacktestSettings, FitSettings, TrainingSettings
+from training.starting import Start
 
 pytestmark = pytest.mark.slow
 CELLS = ("gru", "lstm")
@@ -65,9 +69,9 @@ def test_side_by_side_gives_the_same_weights_and_tells_every_epoch_once(tmp_path
     names = ["backtest fit 1", "backtest fit 2", "final fit 1", "final fit 2"]
     assert told_alone == [(name, epoch) for name in names for epoch in range(1, 21)]
     assert sorted(told_together) == sorted(told_alone)
-    finished = {file.parent.name for file in (tmp_path / "together").glob("*/finished.safetensors")}
-    assert finished == {name.replace(" ", "_") for name in names}
-    assert {path.name for path in (tmp_path / "together").iterdir()} == finished  # what was handed over is gone
+    assert finished(tmp_path / "together") == {name.replace(" ", "_") for name in names}
+    left = {path.name for path in (tmp_path / "together").iterdir()}
+    assert left == finished(tmp_path / "together")  # what was handed over is gone
 
 
 def test_members_of_the_same_architecture_begin_and_end_differently(tmp_path: Path) -> None:
@@ -99,6 +103,36 @@ def test_a_killed_process_is_told_and_the_next_attempt_goes_on_from_the_checkpoi
     assert 1 not in [epoch for _, epoch in told]
     whole, _ = run(models, tmp_path / "whole", 1)
     assert same(resumed, whole)
+
+
+def finished(work: Path) -> set[str]:
+    return {file.parent.name for file in work.glob("*/finished.safetensors")}
+
+
+def test_final_fits_of_lengths_that_are_not_kept_are_not_made_where_judged_ones_keep_all_cores_busy(
+    tmp_path: Path,
+) -> None:
+    backtest = BacktestSettings(windows=2, step=12)
+    settings = plan(shorter=(0.5, 0.1)).model_copy(update={"backtest": backtest})
+    panel, windows = make_panel(), training_backtest(make_panel(), settings)
+    lengths = lengths_to_try(settings, held_out_steps(2, 12, settings.model.horizon), windows, Start())
+    kept, networks = [], []
+    for processes in (1, 2):
+        work = tmp_path / str(processes)
+        work.mkdir()
+        fitter = Fitter(panel, work, Silent(), lambda *_: None, processes)
+        fitter.fit_ahead(fits_ahead(lengths, processes))
+        judged = {f"{steps}-step_backtest_fit_{number}" for steps in (4, 20, 40) for number in (1, 2)}
+        assert finished(work) == (judged if processes == 2 else set())
+        kept.append(keep_best(lengths, settings, fitter, windows))
+        networks.append(kept[-1].finish(fitter)[0])
+        steps = [length.steps for length in kept[-1].lengths]
+        assert finished(work) == judged | {f"{count}-step_final_fit_{n}" for count in steps for n in (1, 2)}
+    assert kept[0].lengths == kept[1].lengths
+    assert same(networks[:1], networks[1:])
+    every = [fit for length in lengths[::-1] for fit in (length.judged, length.final)]
+    assert fits_ahead(lengths, 3) == every, "a core would wait"
+    assert fits_ahead(lengths[:1], 2) == [lengths[0].judged, lengths[0].final], "there is nothing to choose"
 
 
 def test_as_many_at_once_as_asked_for_or_as_there_are_cores_but_never_more_than_fits(
