@@ -133,7 +133,7 @@ def _make(task: _Task) -> _Made:
     task.reporter.plan(_networks([*judged, *finals]), processes)
     fitter.fit_ahead(ahead)
     kept = keep_best(tried, task.plan, fitter, windows)
-    if processes == 1 or len(ahead) == len(judged):  # of the final fits only those of what is kept are left
+    if len(ahead) == len(judged):  # of the final fits only those of what is kept are left
         task.reporter.plan(_networks([*judged, *(length.final for length in kept.lengths)]), processes)
     task.reporter.stage("backtest")
     info = info.model_copy(update={"settings": kept.plan.model})
