@@ -22,7 +22,7 @@ from training import publishing
 from training.choose import override
 from training.comparison import Comparison, Trial, conclude, summarise
 from training.evaluation import score_baselines, score_training, training_backtest
-from training.members import Fitter, ModelFit, processes_for
+from training.members import Fitter, ModelFit, processes_for, with_fit
 from training.planning import Prepared
 from training.plots import draw_comparison
 from training.progress import Progress
@@ -39,7 +39,7 @@ def run_comparison(
     """Fit and score each cell with each of `seeds` seeds. Raises InputError and TrainingError."""
     request, panel, plan = prepared.request, prepared.panel, prepared.plan
     if plan.fit.shorter or plan.fit.corrections:
-        plan = plan.model_copy(update={"fit": plan.fit.model_copy(update={"shorter": (), "corrections": ()})})
+        plan = with_fit(plan, {"shorter": (), "corrections": ()})
         reporter.say(f"all cells are fitted for {plan.fit.steps:,} steps, and all of it is kept: `train` tries less")
     reporter.say(f"cells in their place: {', '.join(cells)}; seeds: {seeds}")
     quiet_libraries()

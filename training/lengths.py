@@ -1,20 +1,20 @@
 """How long to fit, and how much of it to believe: the held-out end chooses.
 
 A small panel is learnt by heart in a long fit, or not yet learnt in a short one. Which of them, its size does not tell,
-and a held-out end of few series tells badly; the mean of two neighbouring lengths is about as good as the better one.
-Of what a fit adds to the linear forecast that it begins from, a share may be better than all (docs/model.md).
+and a held-out end of few series tells badly; networks of two neighbouring lengths together are about as good as those
+of the better one. Of what a fit adds to the linear forecast that it begins from, a share may be better than all
+(docs/model.md).
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise, product
-from typing import Any
+from itertools import pairwise
 
-from torch import nn
+from torch import Tensor
 
 from forecaster.backtest import BacktestWindows
 from forecaster.errors import ArtifactError
@@ -22,98 +22,153 @@ from forecaster.network import ForecastNetwork
 from forecaster.predictor import ModelInfo, Predictor
 from training.champion import MEASURE
 from training.evaluation import score_training
-from training.fit import FitResult, summed
-from training.members import Fitter, ModelFit
+from training.fit import FitResult
+from training.members import Fitter, ModelFit, member_weights, members_of, with_fit
 from training.settings import TrainingSettings
 from training.starting import Start
 from training.summary import describe_steps
 
+_FEW_MEMBERS = 2  # each is fitted for both lengths of a pair; of more, every second one for the same length
+
 
 @dataclass(frozen=True)
-class Length:
-    """A share of the steps and a model's two fits of it: without the held-out end, to be judged, and on all data."""
+class Trial:
+    """A model that may be kept, and its two fits: without the held-out end, to be judged, and on all data."""
 
-    share: float
     judged: ModelFit
     final: ModelFit
 
     @property
-    def steps(self) -> int:
-        return self.judged.plan.fit.steps
+    def plan(self) -> TrainingSettings:
+        return self.judged.plan
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The models to choose from, those of the shortest fits first, and the shares of what a fit adds.
+
+    models: networks of two neighbouring lengths each, or one model, if there is but one length
+    alone: those of one length each, for when no model's forecasts are numbers
+    """
+
+    models: tuple[Trial, ...]
+    alone: tuple[Trial, ...]
+    corrections: tuple[float, ...]
+
+    @property
+    def fits(self) -> list[ModelFit]:
+        """All that may be fitted."""
+        return [fit for trial in self.models for fit in (trial.judged, trial.final)]
+
+    def fits_ahead(self, processes: int) -> list[ModelFit]:
+        """What to fit before the choice: final fits as well where they are made in any case, or where the longest
+        judged ones are fewer than `processes`, which would wait."""
+        judged = [trial.judged for trial in self.models]
+        steps = [member.plan.fit.steps for member in members_of(judged)]
+        return judged if len(judged) > 1 and steps.count(max(steps)) >= processes else self.fits
 
 
 @dataclass(frozen=True)
 class Kept:
-    """The lengths that make the model, its settings, and their judged networks together, as much as is believed."""
+    """The settings of the model that is kept, its judged network, as much of it as is believed, and its final fit."""
 
-    lengths: tuple[Length, ...]
     plan: TrainingSettings
     judged: ForecastNetwork
+    final: ModelFit
 
     def finish(self, fitter: Fitter) -> tuple[ForecastNetwork, FitResult]:
         """The model, fitted on all data."""
-        kept = {"correction": self.plan.fit.correction}
-        finals = [replace(length.final, plan=_with_fit(length.final.plan, kept)) for length in self.lengths]
-        fitter.fit_ahead(finals)
-        networks, results = zip(*map(fitter.fit, finals), strict=True)
-        return _together(networks), summed(results)
+        fitter.fit_ahead([self.final])
+        return fitter.fit(self.final)
 
 
-def lengths_to_try(plan: TrainingSettings, held_out: int, windows: BacktestWindows, start: Start) -> list[Length]:
-    """The shortest first; one, unless the plan asks for shorter fits."""
-    steps = {plan.fit.steps_of(share): share for share in sorted({*plan.fit.shorter, 1.0})}
-    return [
-        _length(plan, share, "" if len(steps) == 1 else f"{count}-step ", held_out, windows, start)
-        for count, share in steps.items()
-    ]
+def trials_of(plan: TrainingSettings, held_out: int, windows: BacktestWindows, start: Start) -> Trials:
+    """One, unless the plan asks for shorter fits or shares to choose from."""
+    own = with_fit(plan, {"shorter": (), "corrections": ()})
+    unseen = start.unseen(windows)
+    lengths = _lengths(plan)
+    if len(lengths) == 1:
+        only = Trial(ModelFit("backtest fit", own, held_out, unseen), ModelFit("final fit", own, 0, start.final))
+        return Trials((only,), (), plan.fit.corrections)
+
+    def trial(*lengths: _Length) -> Trial:
+        numbers = [number for length in lengths for number in length.members]
+        model = own.model.model_copy(update={"members": tuple(own.model.members[number] for number in numbers)})
+        shares = tuple(length.share for length in lengths for _ in length.members)
+        of_these = with_fit(own.model_copy(update={"model": model}), {"shares": shares})
+        return Trial(
+            ModelFit("backtest fit", of_these, held_out, _weights_of(unseen, numbers)),
+            ModelFit("final fit", of_these, 0, _weights_of(start.final, numbers)),
+        )
+
+    pairs = tuple(trial(*pair) for pair in pairwise(lengths))
+    return Trials(pairs, tuple(map(trial, lengths)), plan.fit.corrections)
 
 
-def _length(
-    plan: TrainingSettings, share: float, name: str, held_out: int, windows: BacktestWindows, start: Start
-) -> Length:
-    own = _with_fit(plan, {"steps": plan.fit.steps_of(share), "shorter": (), "corrections": ()})
-    return Length(
-        share,
-        ModelFit(f"{name}backtest fit", own, held_out, start.unseen(windows)),
-        ModelFit(f"{name}final fit", own, 0, start.final),
-    )
+@dataclass(frozen=True)
+class _Length:
+    """A share of the steps, and the numbers of the plan's members that are fitted so long."""
+
+    share: float
+    members: range
 
 
-def fits_ahead(tried: Sequence[Length], processes: int) -> list[ModelFit]:
-    """What to fit before a choice, the longest first: final fits as well where they are made in any case, or where the
-    judged ones of a length are fewer than `processes`, which would wait."""
-    longest_first = tried[::-1]
-    if len(tried) > 1 and len(tried[0].judged.members) >= processes:
-        return [length.judged for length in longest_first]
-    return [fit for length in longest_first for fit in (length.judged, length.final)]
+def _lengths(plan: TrainingSettings) -> list[_Length]:
+    """The shortest first; of many members every second one, beginning with the first for the longest fit, with the next
+    for the one before, and so on, so that neighbours have all members between them."""
+    shares = list({plan.fit.steps_of(share): share for share in sorted({*plan.fit.shorter, 1.0})}.values())
+    count = len(plan.model.members)
+    if count <= _FEW_MEMBERS or len(shares) == 1:
+        return [_Length(share, range(count)) for share in shares]
+    return [_Length(share, range(place % 2, count, 2)) for place, share in enumerate(shares[::-1])][::-1]
 
 
-def keep_best(tried: Sequence[Length], plan: TrainingSettings, fitter: Fitter, windows: BacktestWindows) -> Kept:
-    """Of all neighbours the two (the one, if there is but one) and of `fit.corrections` the one, together, whose mean
-    forecasts the windows best; the first of each if none is better."""
-    judged = [fitter.fit(length.judged)[0] for length in tried]
-    if len(tried) == 1 and not plan.fit.corrections:
-        return Kept((tried[0],), tried[0].judged.plan, judged[0])
-    alone = [_error(network, windows) for network in judged]
-    sound = [number for number, error in enumerate(alone) if math.isfinite(error)] or list(range(len(tried)))
-    neighbours = list(pairwise(sound)) or [tuple(sound)]
-    choices = [
-        (numbers, correction, _restrained(_together(judged[number] for number in numbers), correction))
-        for numbers, correction in product(neighbours, plan.fit.corrections or (1.0,))
-    ]
-    errors = [_error(network, windows) for _, _, network in choices]
-    numbers, correction, network = choices[errors.index(min(errors))]
-    lengths = tuple(tried[number] for number in numbers)
-    own = lengths[0].judged.plan if len(tried) == 1 else _plan_of(plan, lengths)
-    if plan.fit.corrections:
-        own = _with_fit(own, {"correction": correction, "corrections": ()})
-    told = ", ".join(f"{length.steps:,} steps {error:.4f}" for length, error in zip(tried, alone, strict=True))
-    share = f", {correction:.0%} of what a fit adds to its linear forecast" if plan.fit.corrections else ""
-    kept = f"{describe_steps(own)} steps{share}"
+def _weights_of(weights: Mapping[str, Tensor] | None, numbers: Sequence[int]) -> Mapping[str, Tensor] | None:
+    """Those of the members of these numbers, in this order."""
+    if weights is None:
+        return None
+    found: dict[str, Tensor] = {}
+    for place, number in enumerate(numbers):
+        for name, tensor in member_weights(weights, number).items():
+            found[name.replace("members.0.", f"members.{place}.", 1)] = tensor
+    return found
+
+
+def keep_best(trials: Trials, fitter: Fitter, windows: BacktestWindows) -> Kept:
+    """Of all models and shares those that, together, forecast the windows best; the first of each if none is better."""
+    if len(trials.models) == 1 and not trials.corrections:
+        (only,) = trials.models
+        return Kept(only.plan, fitter.fit(only.judged)[0], only.final)
+    judged = [_judge(trial, trials.corrections, fitter, windows) for trial in trials.models]
+    if not any(math.isfinite(found.error) for found in judged) and trials.alone:
+        judged = [_judge(trial, trials.corrections, fitter, windows) for trial in trials.alone]
+    best = min(judged, key=lambda found: found.error)
+    share = f", {best.plan.fit.correction:.0%} of what a fit adds to its linear forecast" if trials.corrections else ""
+    told = ", ".join(f"{describe_steps(found.plan)} steps {found.error:.4f}" for found in judged)
     fitter.reporter.say(
-        f"length of the fit: {kept} (quantile loss on the held-out end {min(errors):.4f}; alone: {told})"
+        f"length of the fit: {describe_steps(best.plan)} steps{share} (quantile loss on the held-out end: {told})"
     )
-    return Kept(lengths, own, network)
+    return Kept(best.plan, best.network, replace(best.trial.final, plan=best.plan))
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A model with the best share of what its fit adds."""
+
+    trial: Trial
+    plan: TrainingSettings
+    network: ForecastNetwork
+    error: float
+
+
+def _judge(trial: Trial, corrections: Sequence[float], fitter: Fitter, windows: BacktestWindows) -> _Judged:
+    network, _ = fitter.fit(trial.judged)
+    if not corrections:
+        return _Judged(trial, trial.plan, network, _error(network, windows))
+    restrained = [_restrained(network, share) for share in corrections]
+    errors = [_error(network, windows) for network in restrained]
+    best = errors.index(min(errors))
+    return _Judged(trial, with_fit(trial.plan, {"correction": corrections[best]}), restrained[best], errors[best])
 
 
 def _restrained(network: ForecastNetwork, correction: float) -> ForecastNetwork:
@@ -121,29 +176,6 @@ def _restrained(network: ForecastNetwork, correction: float) -> ForecastNetwork:
     own = copy.deepcopy(network)
     own.restrain(correction)
     return own
-
-
-def _with_fit(plan: TrainingSettings, changes: dict[str, Any]) -> TrainingSettings:
-    return plan.model_copy(update={"fit": plan.fit.model_copy(update=changes)})
-
-
-def _plan_of(plan: TrainingSettings, lengths: Sequence[Length]) -> TrainingSettings:
-    """Settings that make the same model anew: the members of each length, and the share of the steps of each."""
-    members = plan.model.members * len(lengths)
-    shares = tuple(length.share for length in lengths for _ in plan.model.members)
-    whole = plan.model_copy(update={"model": plan.model.model_copy(update={"members": members})})
-    return _with_fit(whole, {"shorter": (), "shares": shares})
-
-
-def _together(networks: Iterable[ForecastNetwork]) -> ForecastNetwork:
-    """One model of the members of all."""
-    networks = list(networks)
-    members = [member for network in networks for member in network.members]
-    settings = networks[0].settings
-    own = tuple(part for network in networks for part in network.settings.members)
-    whole = ForecastNetwork(settings.model_copy(update={"members": own}))
-    whole.members = nn.ModuleList(members)
-    return whole.eval()
 
 
 def _error(network: ForecastNetwork, windows: BacktestWindows) -> float:

@@ -34,10 +34,12 @@ Tell = Callable[[str, Progress], None]
 
 @dataclass(frozen=True)
 class MemberFit:
-    """One network to fit. plan: settings with this member alone and a seed of its own"""
+    """One network to fit, without the last `held_out` steps. plan: settings with this member alone and a seed of its
+    own"""
 
     name: str
     plan: TrainingSettings
+    held_out: int
     weights: Mapping[str, Tensor] | None
 
     def run(self, windows: TrainingWindows, work: Path, observer: Observer) -> tuple[ForecastNetwork, FitResult]:
@@ -65,26 +67,32 @@ class ModelFit:
 
     @property
     def members(self) -> list[MemberFit]:
-        plan, several = self.plan, len(self.plan.model.members) > 1
-        return [
-            MemberFit(
-                f"{self.name} {number + 1}" if several else self.name,
-                _alone(plan, number),
-                member_weights(self.weights, number),
-            )
-            for number in range(len(plan.model.members))
-        ]
+        return [self._member(number) for number in range(len(self.plan.model.members))]
+
+    def _member(self, number: int) -> MemberFit:
+        """Named and seeded by its place among those that are fitted as long, whatever else the model has."""
+        plan = self.plan
+        shares = plan.fit.shares or (1.0,) * len(plan.model.members)
+        share, place = shares[number], shares[:number].count(shares[number])
+        steps = plan.fit.steps_of(share)
+        name = f"{steps}-step {self.name}" if plan.fit.shares else self.name
+        if shares.count(share) > 1:
+            name = f"{name} {place + 1}"
+        model = plan.model.model_copy(update={"members": (plan.model.members[number],)})
+        own = with_fit(plan, {"seed": plan.fit.seed + place, "steps": steps, "shares": ()})
+        alone = own.model_copy(update={"model": model})
+        return MemberFit(name, alone, self.held_out, member_weights(self.weights, number))
 
 
-def _alone(plan: TrainingSettings, number: int) -> TrainingSettings:
-    model = plan.model.model_copy(update={"members": (plan.model.members[number],)})
-    shares = plan.fit.shares or (1.0,) * len(plan.model.members)
-    own = {
-        "seed": plan.fit.seed + shares[:number].count(shares[number]),
-        "steps": plan.fit.steps_of(shares[number]),
-        "shares": (),
-    }
-    return plan.model_copy(update={"model": model, "fit": plan.fit.model_copy(update=own)})
+def with_fit(plan: TrainingSettings, changes: Mapping[str, Any]) -> TrainingSettings:
+    """The plan with other settings of its fit."""
+    return plan.model_copy(update={"fit": plan.fit.model_copy(update=changes)})
+
+
+def members_of(models: Sequence[ModelFit]) -> list[MemberFit]:
+    """The members of all, each name once, those that take longest first, so that no core waits for one of them."""
+    named = {member.name: member for model in models for member in model.members}
+    return sorted(named.values(), key=lambda member: -_size(member.plan))
 
 
 @dataclass(frozen=True)
@@ -117,11 +125,11 @@ class Fitter:
 
     def fit_ahead(self, models: Sequence[ModelFit]) -> None:
         """Fit the members of all models side by side, unless it is one at a time: `fit` then finds them finished."""
-        left = [member for model in models for member in model.members if not member.is_finished(self.work)]
+        left = [member for member in members_of(models) if not member.is_finished(self.work)]
         if self.processes == 1 or len(left) <= 1:
             return
         with tempfile.TemporaryDirectory(dir=self.work) as folder:
-            tasks = _hand_over(models, self.panel, self.work, Path(folder))
+            tasks = _hand_over(left, self.panel, self.work, Path(folder))
             self.reporter.stage(f"fitting {len(tasks)} networks, {self.processes} at a time")
             run_side_by_side(tasks, self.processes, lambda news: self.tell(*news))
 
@@ -134,7 +142,7 @@ def processes_for(models: Sequence[ModelFit], panel: Panel) -> int:
     """
     if training_device().type == "cuda":
         return 1
-    sizes = [_size(model.plan) for model in models for _ in model.plan.model.members]
+    sizes = [_size(member.plan) for member in members_of(models)]
     fits, asked = len(sizes), models[0].plan.fit.processes
     if asked:
         return min(asked, fits)
@@ -166,21 +174,20 @@ class _HandedOver:
         replace(self.fit, weights=weights).run(windows, self.work, lambda progress: tell((name, progress)))
 
 
-def _hand_over(models: Sequence[ModelFit], panel: Panel, work: Path, folder: Path) -> list[_HandedOver]:
+def _hand_over(members: Sequence[MemberFit], panel: Panel, work: Path, folder: Path) -> list[_HandedOver]:
+    """Members of the same training settings: their windows differ by what is held out alone."""
     shared = folder / "panel"
     tasks: list[_HandedOver] = []
-    for model in models:
-        windows = folder / model.name.replace(" ", "_")
-        windows.mkdir()
-        drawn = training_windows(panel, model.plan, model.held_out, training_device())
-        drawn.save(windows)
-        if not shared.exists():
-            drawn.save_panel(shared)
-        for member in model.members:
-            if member.is_finished(work):
-                continue
-            weights = windows / f"{len(tasks)}.safetensors" if member.weights is not None else None
-            if weights is not None:
-                save_file({name: tensor.contiguous() for name, tensor in member.weights.items()}, weights)
-            tasks.append(_HandedOver(replace(member, weights=None), work, shared, windows, weights))
+    for number, member in enumerate(members):
+        windows = folder / f"windows of all but {member.held_out}"
+        if not windows.exists():
+            windows.mkdir()
+            drawn = training_windows(panel, member.plan, member.held_out, training_device())
+            drawn.save(windows)
+            if not shared.exists():
+                drawn.save_panel(shared)
+        weights = folder / f"{number}.safetensors" if member.weights is not None else None
+        if weights is not None:
+            save_file({name: tensor.contiguous() for name, tensor in member.weights.items()}, weights)
+        tasks.append(_HandedOver(replace(member, weights=None), work, shared, windows, weights))
     return tasks

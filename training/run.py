@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,8 +26,8 @@ from forecaster.store.settings import StoreSettings
 from training import champion, publishing
 from training.evaluation import Evaluation, evaluate_training, training_backtest
 from training.fit import CHECKPOINTS, FitResult
-from training.lengths import fits_ahead, keep_best, lengths_to_try
-from training.members import Fitter, ModelFit, processes_for
+from training.lengths import keep_best, trials_of
+from training.members import Fitter, members_of, processes_for
 from training.memory import give_back
 from training.planning import Prepared, plan_training
 from training.profile import Profile
@@ -125,16 +125,15 @@ def _make(task: _Task) -> _Made:
     plan = task.plan.backtest
     held_out = held_out_steps(plan.windows, plan.step, task.plan.model.horizon)
     info = _begin(task, held_out)
-    tried = lengths_to_try(task.plan, held_out, windows, task.start)
-    judged, finals = [length.judged for length in tried], [length.final for length in tried]
-    processes = processes_for([*judged, *finals], task.panel)
+    trials = trials_of(task.plan, held_out, windows, task.start)
+    processes = processes_for(trials.fits, task.panel)
     fitter = Fitter(task.panel, task.work, task.reporter, task.tell, processes)
-    ahead = fits_ahead(tried, processes)
-    task.reporter.plan(_networks([*judged, *finals]), processes)
+    ahead = trials.fits_ahead(processes)
+    task.reporter.plan(len(members_of(trials.fits)), processes)
     fitter.fit_ahead(ahead)
-    kept = keep_best(tried, task.plan, fitter, windows)
-    if len(ahead) == len(judged):  # of the final fits only those of what is kept are left
-        task.reporter.plan(_networks([*judged, *(length.final for length in kept.lengths)]), processes)
+    kept = keep_best(trials, fitter, windows)
+    # Of the final fits that are not made yet, only those of what is kept will be.
+    task.reporter.plan(len(members_of([*ahead, kept.final])), processes)
     task.reporter.stage("backtest")
     info = info.model_copy(update={"settings": kept.plan.model})
     evaluation = evaluate_training(Predictor(kept.judged, info), windows, kept.plan)
@@ -165,11 +164,6 @@ def _keep_plan(task: _Task) -> None:
         shutil.rmtree(task.work)
         task.work.mkdir()
     kept.write_text(plan, encoding="utf-8")
-
-
-def _networks(fits: Sequence[ModelFit]) -> int:
-    """How many there are to fit, each model once."""
-    return sum(len(fit.members) for fit in {fit.name: fit for fit in fits}.values())
 
 
 def _begin(task: _Task, held_out: int) -> ModelInfo:

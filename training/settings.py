@@ -24,7 +24,7 @@ class FitSettings(Settings):
 
     shorter: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     """Shares of these steps for shorter fits beside the full one: of all neighbouring lengths the two are kept whose
-    mean forecasts the held-out end best."""
+    mean forecasts the held-out end best. Of more than two members every second one is fitted for the same length."""
 
     shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
     """Share of these steps that each member is fitted for; all of them if empty. Members of one share differ by their

@@ -15,7 +15,7 @@ from forecaster.network import ForecastNetwork
 from tests.children import fitting
 from tests.fixtures_models import make_panel, model_settings, network_settings
 from training.evaluation import training_backtest
-from training.lengths import fits_ahead, keep_best, lengths_to_try
+from training.lengths import keep_best, trials_of
 from training.members import Fitter, ModelFit, processes_for
 from training.progress import Progress
 from training.request import Silent
@@ -115,24 +115,24 @@ def test_final_fits_of_lengths_that_are_not_kept_are_not_made_where_judged_ones_
     backtest = BacktestSettings(windows=2, step=12)
     settings = plan(shorter=(0.5, 0.1)).model_copy(update={"backtest": backtest})
     panel, windows = make_panel(), training_backtest(make_panel(), settings)
-    lengths = lengths_to_try(settings, held_out_steps(2, 12, settings.model.horizon), windows, Start())
+    trials = trials_of(settings, held_out_steps(2, 12, settings.model.horizon), windows, Start())
     kept, networks = [], []
     for processes in (1, 2):
         work = tmp_path / str(processes)
         work.mkdir()
         fitter = Fitter(panel, work, Silent(), lambda *_: None, processes)
-        fitter.fit_ahead(fits_ahead(lengths, processes))
+        fitter.fit_ahead(trials.fits_ahead(processes))
         judged = {f"{steps}-step_backtest_fit_{number}" for steps in (4, 20, 40) for number in (1, 2)}
         assert finished(work) == (judged if processes == 2 else set())
-        kept.append(keep_best(lengths, settings, fitter, windows))
+        kept.append(keep_best(trials, fitter, windows))
         networks.append(kept[-1].finish(fitter)[0])
-        steps = [length.steps for length in kept[-1].lengths]
+        steps = {settings.fit.steps_of(share) for share in kept[-1].plan.fit.shares}
         assert finished(work) == judged | {f"{count}-step_final_fit_{n}" for count in steps for n in (1, 2)}
-    assert kept[0].lengths == kept[1].lengths
+    assert kept[0].plan == kept[1].plan
     assert same(networks[:1], networks[1:])
-    every = [fit for length in lengths[::-1] for fit in (length.judged, length.final)]
-    assert fits_ahead(lengths, 3) == every, "a core would wait"
-    assert fits_ahead(lengths[:1], 2) == [lengths[0].judged, lengths[0].final], "there is nothing to choose"
+    assert trials.fits_ahead(3) == trials.fits, "a core would wait"
+    only = trials_of(plan(), 24, windows, Start())
+    assert only.fits_ahead(2) == only.fits, "there is nothing to choose"
 
 
 def test_as_many_at_once_as_asked_for_or_as_there_are_cores_but_never_more_than_fits(
