@@ -10,7 +10,7 @@ from forecaster.mapped import parts
 from forecaster.panel import FloatArray, Panel
 
 _SAMPLE = 1000  # series whose season is looked at
-_FARTHEST = 1000  # steps of a longer horizon that are looked at
+_FARTHEST = 1000  # steps of a longer season that are looked at
 _FEWEST_ORIGINS, _WINDOWS = 3, 400  # at which it is looked at: of each series, and of all together
 
 
@@ -31,7 +31,8 @@ class Profile(BaseModel):
     smallest: float
     largest: float
     seasonal_skill: float | None
-    """1 − error of the seasonal naive method / error of the naive one; None where too little is known to tell."""
+    """1 − error of the seasonal naive method / error of the naive one, over a season at most; None where too little is
+    known to tell."""
     first: str
     last: str
 
@@ -52,7 +53,7 @@ class Finding(BaseModel):
 def profile_panel(panel: Panel, horizon: int) -> Profile:
     """Read off a panel in a few passes over its flat array.
 
-    horizon: steps over which the naive methods are compared
+    horizon: steps that are to be forecast
     """
     values, lengths = panel.values, panel.lengths
     count = int(panel.observed_counts().sum())
@@ -91,7 +92,10 @@ def _counted(values: FloatArray) -> tuple[int, int, int]:
 
 
 def _seasonal_skill(panel: Panel, horizon: int) -> float | None:
-    """Whether the last season tells more of what comes than the last value does, on origins before the held-out end."""
+    """Whether the last season tells more of what comes than the last value does, on origins before the held-out end.
+
+    Over one season at most: farther ahead neither tells anything of a random walk, and they come out alike.
+    """
     if panel.freq.season == 1:
         return None
     values, season = panel.values, panel.freq.season
@@ -103,12 +107,10 @@ def _seasonal_skill(panel: Panel, horizon: int) -> float | None:
     scale = np.tile(metrics.seasonal_errors(panel, 1)[chosen], origins)
     usable = (origin - begin > season) & (scale > 0)
     origin, scale = origin[usable], scale[usable]
-    steps = np.arange(min(horizon, _FARTHEST))
-    place = origin[:, None] + steps
-    naive, seasonal = (
-        metrics.mean(metrics.mase(values[place], values[place - period * (steps // period + 1)], scale))
-        for period in (1, season)
-    )
+    steps = np.arange(min(horizon, season, _FARTHEST))
+    truth = values[origin[:, None] + steps]
+    last, season_ago = (values[origin[:, None] + back] for back in (-1, steps - season))
+    naive, seasonal = (metrics.mean(metrics.mase(truth, forecast, scale)) for forecast in (last, season_ago))
     if not (naive > 0 and np.isfinite(seasonal)):  # too short, too gappy, or constant
         return None
     return 1 - seasonal / naive
