@@ -37,7 +37,7 @@ from training.sampling import Batch, BatchStream, TrainingWindows
 from training.settings import FitSettings
 from training.shortcut import fit_shortcut
 
-CHECKPOINTS = 2  # the form of what is kept of a fit, and what it begins with: fits of another one are not gone on with
+CHECKPOINTS = 3  # the form, the start and the name of what is kept of a fit; what has another is not gone on with
 _FINISHED = "finished.safetensors"
 _BEGUN = "begun"  # beside the weights: how much is kept of the fit is settled later
 _OPTIMISERS: dict[str, Any] = {
