@@ -56,13 +56,15 @@ class Results:
 
 
 def read_all(paths: Sequence[Path]) -> tuple[dict[Key, dict[str, Any]], list[dict[str, Any]]]:
-    """Results of several files, those of a later file before those of an earlier; and the machines, file by file."""
+    """Results of several files, those of a later file before those of an earlier, each with the date that its file is
+    named by; and the machines, file by file."""
     results: dict[Key, dict[str, Any]] = {}
     machines = []
     for path in sorted(paths):
         document = json.loads(path.read_text())
         machines.append({"file": path.name, **document["machine"]})
-        results.update({_key(result): result for result in document["results"]})
+        date = path.stem.partition("-")[2]
+        results.update({_key(result): {**result, "measured": date} for result in document["results"]})
     return results, machines
 
 

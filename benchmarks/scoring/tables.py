@@ -45,14 +45,16 @@ beside other work. Peers are as their defaults make them, with our context and h
 `balanced` took on the same data; the statistical ones (AutoETS, and Theta in its dynamic optimised form) take the time
 that they take.
 
-Small panels keep two lengths of the fit, and believe few held-out windows less, from `accuracy-2026-11-26e.json` on.
-Of these, Quarterly and ETTh1 (96, 192 and 720 steps) by `best`, ETTm1 from 192 steps on and Weather of 720 were
-measured before. Where a season rules they have a linear start, and a share is kept of what the fit adds to it. Its
-present form, and factors from few windows that are the same on both sides, are those of `accuracy-2026-11-27e.json`
-and after: of the long horizons, ETTh1 by `balanced`, and 336 steps by `best`. ETTh1 by `best` otherwise, ETTm1 and
-Weather of 720 were measured with none. Held-out windows of series that were younger than what is served are left out
-from `accuracy-2026-11-27h.json` on: of M4, all by `balanced` but Quarterly. Those with values removed, which are
-compared with them, and the neural peers, which had the time that `balanced` took then, are of before.
+The last column says by date which files have a row's results, and so of which code they are. What has changed since:
+
+- 2026-11-26e: small panels keep two lengths of the fit; factors of intervals that are read off few windows are believed
+  less.
+- 2026-11-27e: where a season rules, small panels have a linear start in its present form, and keep a share of what is
+  added to it; factors from few windows are the same on both sides.
+- 2026-11-27h: held-out windows of series that were younger than what is served are left out.
+- 2026-11-27i: of a small panel `best` keeps five networks, not ten.
+
+The neural peers had the time that `balanced` took then.
 """
 
 
@@ -77,11 +79,12 @@ def _m4(results: Measured) -> Iterable[str]:
         series = next(iter(found.values()))["series"]
         whole = "complete" if series == rules.of else f"subset of {rules.of}"
         yield f"### {frequency}: {series} series, {whole}, {rules.horizon} steps\n"
-        yield _head("", "seeds", *(_TITLES[name] for name in _COLUMNS["m4"]))
+        yield _head("", "seeds", *(_TITLES[name] for name in _COLUMNS["m4"]), "measured")
         for model, seeds in _by_model(found):
             yield _row(model, len(seeds), *_figures(seeds, _COLUMNS["m4"]))
         for name, (smape, mase, owa, msis) in (_PUBLISHED.get(frequency, {}) if series == rules.of else {}).items():
-            yield _row(f"{name}, published", "", f"{owa:.3f}", f"{smape:.3f}", f"{mase:.3f}", "", f"{msis:.2f}", "", "")
+            point = (f"{owa:.3f}", f"{smape:.3f}", f"{mase:.3f}")
+            yield _row(f"{name}, published", "", *point, "", f"{msis:.2f}", "", "", "")
         yield ""
 
 
@@ -90,7 +93,7 @@ def _small(results: Measured) -> Iterable[str]:
     for size in sizes:
         yield f"## {size} series of M4\n"
         yield f"Trained on {size} series alone, other ones for each seed, and scored on their test parts.\n"
-        yield _head("", "", "seeds", *(_TITLES[name] for name in _COLUMNS["m4"]))
+        yield _head("", "", "seeds", *(_TITLES[name] for name in _COLUMNS["m4"]), "measured")
         for frequency in RULES:
             found = {key: one for key, one in results.items() if (key.suite, key.data) == (f"m4-{size}", frequency)}
             for model, seeds in _by_model(found):
@@ -105,7 +108,7 @@ def _missing(results: Measured) -> Iterable[str]:
     yield "## Missing values\n"
     yield "M4 with values removed from the training part, one by one or a season at a time, as absent rows. Worse: OWA"
     yield "against that of the same preset and seeds on the complete data.\n"
-    yield _head("", "", "seeds", "worse", *(_TITLES[name] for name in _COLUMNS["m4"]))
+    yield _head("", "", "seeds", "worse", *(_TITLES[name] for name in _COLUMNS["m4"]), "measured")
     for data in sorted({key.data for key in found}):
         for model, seeds in _by_model({key: result for key, result in found.items() if key.data == data}):
             pairs = [(found[key], _whole(results, key)) for key in found if (key.data, key.model) == (data, model)]
@@ -127,16 +130,15 @@ def _long(results: Measured) -> Iterable[str]:
     yield "## Long horizons\n"
     yield "Usual splits, standardised by the training part, trained on the training part alone; all windows of the test"
     yield "part, stride 1. MSE is of the mean forecast, MAE of the median. Published: SegRNN, 720 steps back.\n"
-    yield _head("", "horizon", "", "seeds", *(_TITLES[name] for name in _COLUMNS["long"]), "published MSE")
+    yield _head("", "horizon", "", "seeds", "published MSE", *(_TITLES[name] for name in _COLUMNS["long"]), "measured")
     for name in SETS:
         of_set = [key for key in found if key.data == name]
         published = {h: f"{mse:.3f}" for h, mse in zip(HORIZONS, _PUBLISHED_MSE[name], strict=True)}
         for horizon in sorted({key.horizon for key in of_set}):
             of_horizon = {key: found[key] for key in of_set if key.horizon == horizon}
             for model, seeds in _by_model(of_horizon):
-                yield _row(
-                    name, horizon, model, len(seeds), *_figures(seeds, _COLUMNS["long"]), published.get(horizon, "")
-                )
+                told = published.get(horizon, "")
+                yield _row(name, horizon, model, len(seeds), told, *_figures(seeds, _COLUMNS["long"]))
     yield ""
 
 
@@ -147,7 +149,9 @@ def _by_model(found: Measured) -> list[tuple[str, list[dict[str, Any]]]]:
 
 
 def _figures(seeds: Sequence[dict[str, Any]], columns: dict[str, int]) -> list[str]:
-    return [_figure([s[name] for s in seeds if s.get(name) is not None], places) for name, places in columns.items()]
+    """Each column's, and the dates of the files that have them."""
+    found = [_figure([s[name] for s in seeds if s.get(name) is not None], places) for name, places in columns.items()]
+    return [*found, ", ".join(sorted({s["measured"] for s in seeds}))]
 
 
 def _figure(values: Sequence[float], places: int) -> str:

@@ -168,11 +168,11 @@ def test_the_table_tells_mean_and_spread_of_the_seeds_and_leaves_trials_out(tmp_
     lines = (tmp_path / "accuracy.md").read_text().splitlines()
     balanced = next(line for line in lines if line.startswith("| balanced"))
     assert balanced.startswith("| balanced | 2 | 0.420 ± 0.014 | 9.000 ± 0.000 | 0.800 ± 0.000 |")
-    assert "| neuralforecast-gru | 1 | 1.200 | 20.000 | 3.000 |  |  |  | 100 |" in lines
-    assert "| Hourly | balanced | 1 | 0.500 | 9.000 | 0.800 | 0.0200 | 6.40 | 0.950 | 100 |" in lines
+    assert "| neuralforecast-gru | 1 | 1.200 | 20.000 | 3.000 |  |  |  | 100 | 2026-02-01 |" in lines
+    assert "| Hourly | balanced | 1 | 0.500 | 9.000 | 0.800 | 0.0200 | 6.40 | 0.950 | 100 | 2026-02-01 |" in lines
     worse = f"| Hourly, 10% in blocks | balanced | 1 | {100 * (0.4305 / MEASURED['owa'] - 1):.1f} % | 0.430 |"
     assert any(line.startswith(worse) for line in lines)
-    assert "| ETTh1 | 96 | balanced | 1 | 0.370 | 0.400 | 60 | 0.351 |" in lines
+    assert "| ETTh1 | 96 | balanced | 1 | 0.351 | 0.370 | 0.400 | 60 | 2026-02-01 |" in lines
     assert not any("quick" in line for line in lines)
 
 
@@ -181,4 +181,4 @@ def test_a_horizon_measured_alone_stands_beside_what_was_published_for_it(tmp_pa
     Results(tmp_path / "accuracy-1.json").add(Key("long", "ETTm1", 720, "balanced", 1), found)
     write(tmp_path, tmp_path / "accuracy.md")
     (row,) = [line for line in (tmp_path / "accuracy.md").read_text().splitlines() if line.startswith("| ETTm1")]
-    assert row.endswith("| 0.410 |")
+    assert row.startswith("| ETTm1 | 720 | balanced | 1 | 0.410 | 0.421 |")
