@@ -107,7 +107,7 @@ def _missing(results: Measured) -> Iterable[str]:
         return
     yield "## Missing values\n"
     yield "M4 with values removed from the training part, one by one or a season at a time, as absent rows. Worse: OWA"
-    yield "against that of the same preset and seeds on the complete data.\n"
+    yield "against that of the same preset and seeds on the complete data, which may be of later code.\n"
     yield _head("", "", "seeds", "worse", *(_TITLES[name] for name in _COLUMNS["m4"]), "measured")
     for data in sorted({key.data for key in found}):
         for model, seeds in _by_model({key: result for key, result in found.items() if key.data == data}):
