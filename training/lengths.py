@@ -83,7 +83,7 @@ class Kept:
 
 
 def trials_of(plan: TrainingSettings, held_out: int, windows: BacktestWindows, start: Start) -> Trials:
-    """One, unless the plan asks for shorter fits or shares to choose from."""
+    """One model, unless the plan asks for shorter fits."""
     own = with_fit(plan, {"shorter": (), "corrections": ()})
     unseen = start.unseen(windows)
     lengths = _lengths(plan)
