@@ -90,3 +90,24 @@ def test_company_changes_nothing() -> None:
     values = days(1.0, 0.3)
     values[torch.rand(values.shape, generator=torch.Generator().manual_seed(1)) < 0.3] = NAN
     torch.testing.assert_close(bridged(values, DAY)[3:4], bridged(values[3:4], DAY), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("period", [1, DAY])
+@pytest.mark.parametrize("gappy", [[], [1, 4], list(range(8))])
+def test_a_fit_bridges_as_a_forecast_does(gappy: list[int], period: int) -> None:
+    values = days(1.0, 0.3)
+    observed = torch.ones(values.shape, dtype=torch.bool)
+    observed[gappy, 100:130] = False
+    with torch.no_grad():
+        forecast = bridge(values, observed, period)
+    torch.testing.assert_close(bridge(values, observed, period), forecast, atol=1e-6, rtol=1e-6)
+
+
+def test_what_comes_before_a_fit_learns_through_a_gap() -> None:
+    values = days(1.0, 0.3).requires_grad_()
+    observed = torch.ones(values.shape, dtype=torch.bool)
+    observed[3, 100] = False
+    bridge(values, observed, 1)[3, 100].backward()
+    assert values.grad is not None
+    assert values.grad[3, [99, 101]].tolist() == [0.5, 0.5]
+    assert not values.grad[:, 100].any()
