@@ -35,7 +35,7 @@ def bridge(
     values = torch.where(observed, values, 0.0)
     if values.device.type != "cpu" or not torch.is_grad_enabled():
         return _bridged(values, observed, period)
-    # A fit's windows mostly have no gap. How many do, an exported graph must not depend on, nor a GPU wait for.
+    # Many of a fit's windows have no gap. How many, an exported graph must not depend on, nor a GPU wait for.
     rows = (~observed).any(1).nonzero()[:, 0]
     return values.index_copy(0, rows, _bridged(values[rows], observed[rows], period)) if len(rows) else values
 
