@@ -198,8 +198,7 @@ def _tick_season(step: int) -> int:
 
 
 def _unknown(text: object) -> InputError:
-    return InputError(
-        f"{text!r} is not a frequency",
-        field="freq",
-        mend="use a pandas frequency such as 15min, h, D, B, W, MS, QS or YS",
-    )
+    mend = "use a pandas frequency such as 15min, h, D, B, W, MS, QS or YS"
+    if str(text).strip().isdigit():
+        mend += "; where ds counts steps, leave freq out and say how many steps a season has (season)"
+    return InputError(f"{text!r} is not a frequency", field="freq", mend=mend)

@@ -28,6 +28,7 @@ from forecaster.graph import Graph
 from forecaster.network import ForecastNetwork
 from forecaster.panel import FloatArray, Panel
 from forecaster.paths import ROLLED_PATHS, roll_paths, roll_quantiles
+from forecaster.promise import promise_broken
 from forecaster.reading import read_panel
 from forecaster.settings import ModelSettings
 from forecaster.windows import Context
@@ -50,7 +51,7 @@ class ModelInfo(BaseModel):
     settings: ModelSettings
     created_at: str = ""
     data: dict[str, Any] = {}
-    """Profile, span and digest of the data that it was trained on."""
+    """Profile, span and digest of the data that it was trained on, and the coverage of its backtest."""
 
     @property
     def freq(self) -> str:
@@ -71,6 +72,12 @@ class ModelInfo(BaseModel):
     @property
     def quantiles(self) -> tuple[float, ...]:
         return self.settings.quantiles
+
+    @property
+    def coverage(self) -> dict[str, float]:
+        """By level in per cent, the share of held-out values within its interval; empty where it is not known."""
+        found: dict[str, float] = self.data.get("coverage", {})
+        return found
 
 
 class Predictor:
@@ -245,6 +252,8 @@ class Predictor:
                 f"horizon {steps} is longer than the {self.info.horizon} steps trained: "
                 "later steps are carried on from sample paths of the model itself"
             )
+        if (broken := promise_broken(self.info.coverage)) is not None:
+            general.append(broken)
         warnings = [list(general) for _ in range(panel.n_series)]
         recent = panel.observed_counts(self.info.context)
         for index in np.flatnonzero(recent < _FEW):

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from forecaster.backtest import (
+    SCORED_LEVELS,
     BacktestWindows,
     Scores,
     backtest_windows,
@@ -64,6 +65,11 @@ class Evaluation:
     def targets(self) -> dict[str, dict[str, float]]:
         """By target, where there are several: the measures of its windows."""
         return target_metrics(self.windows, self.scores)
+
+    @property
+    def coverage(self) -> dict[str, float]:
+        """By level in per cent, as a name: the share of the held-out values within its interval."""
+        return {f"{level:g}": self.scores.metrics[f"coverage-{level:g}"] for level in SCORED_LEVELS}
 
     @property
     def metrics(self) -> dict[str, float]:

@@ -21,6 +21,7 @@ from forecaster.artifact import load_artifact, save_artifact
 from forecaster.backtest import held_out_steps
 from forecaster.panel import Panel
 from forecaster.predictor import ModelInfo, Predictor
+from forecaster.promise import promise_broken
 from forecaster.schema import VERSION
 from forecaster.store.settings import StoreSettings
 from training import champion, publishing
@@ -63,6 +64,8 @@ def run_training(
             reporter.say(describe_settings(plan))
         task = _Task(request, panel, profile, plan, start, work, run, reporter)
         made = _make(task)
+        for doubt in made.doubts:
+            reporter.note(doubt)
         guard()
         reporter.stage("publishing")
         told = report(panel, profile, plan)  # not before the fits: plotting takes memory that they want
@@ -81,7 +84,7 @@ def run_training(
             baselines=made.evaluation.baselines,
             targets=made.evaluation.targets,
             champion=verdict.champion,
-            warnings=list(panel.notes),
+            warnings=[*panel.notes, *made.doubts],
             findings=told.findings,
             preset=plan.preset,
             settings=made.plan.model_dump(mode="json"),
@@ -97,6 +100,11 @@ class _Made:
     plan: TrainingSettings
     evaluation: Evaluation
     fitted: FitResult
+
+    @property
+    def doubts(self) -> list[str]:
+        broken = promise_broken(self.evaluation.coverage)
+        return [] if broken is None else [broken]
 
 
 @dataclass(frozen=True)
@@ -137,6 +145,7 @@ def _make(task: _Task) -> _Made:
     task.reporter.stage("backtest")
     info = info.model_copy(update={"settings": kept.plan.model})
     evaluation = evaluate_training(Predictor(kept.judged, info), windows, kept.plan)
+    info = info.model_copy(update={"data": {**info.data, "coverage": evaluation.coverage}})
     publishing.log_evaluation(task.run, evaluation)
     give_back()
     final, fitted = kept.finish(fitter)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
@@ -267,6 +269,31 @@ def test_a_season_of_ones_own_goes_from_the_request_to_the_served_model(settings
         train(request("half-days", season=24, warm_start="half-days"), settings)
     with pytest.raises(InputError, match="season"):
         train(request("half-days", season=0), settings)
+
+
+def test_a_run_whose_intervals_did_not_hold_says_so_and_so_does_each_forecast(
+    settings: StoreSettings, tmp_path: Path
+) -> None:
+    steps = np.arange(600)
+    y = 50 + 10 * np.sin(steps / 24 * 2 * np.pi) + np.random.default_rng(0).normal(size=600)
+    y[-24:] += 500  # nothing foretells it
+    source = tmp_path / "jump.parquet"
+    ds = steps.astype("datetime64[h]").astype("datetime64[us]")
+    pq.write_table(pa.table({"unique_id": ["a"] * 600, "ds": ds, "y": y}), source)
+    heard: list[str] = []
+
+    class Listening(Silent):
+        def note(self, text: str) -> None:
+            heard.append(text)
+
+    done = train(request("jump", data=str(source)), settings, Listening())
+    (told,) = (text for text in done.warnings if "95 % interval" in text)
+    assert done.metrics["coverage-95"] < 0.85
+    assert told in heard
+    served = load_artifact(Path(mlflow.artifacts.download_artifacts("models:/jump/1")))
+    assert served.info.coverage["95"] == done.metrics["coverage-95"]
+    panel = read_panel(str(source), served.freq)
+    assert told in served.predict(panel, levels=[95]).warnings[0]
 
 
 def test_a_job_tried_twice_is_one_run_and_one_version(settings: StoreSettings, tmp_path: Path) -> None:

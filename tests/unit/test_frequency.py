@@ -29,6 +29,12 @@ def test_nonsense_is_refused_with_a_mend(name: object) -> None:
         Frequency.parse(name)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["1", 7])
+def test_a_bare_number_is_refused_with_the_way_to_count_steps(name: object) -> None:
+    with pytest.raises(InputError, match="where ds counts steps, leave freq out"):
+        Frequency.parse(name)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("name", "start"),
     [("h", "2024-03-30T21:30"), ("15min", "2024-02-28T23:15"), ("D", "2024-02-27"), ("B", "2024-02-28"),

@@ -75,6 +75,17 @@ def test_a_poor_history_is_forecast_with_a_warning(predictor: Predictor, values:
     assert any(warning in text for text in forecast.warnings[0])
 
 
+@pytest.mark.parametrize(("held", "warned"), [(0.77, True), (0.93, False), (None, False)])
+def test_intervals_that_did_not_hold_in_the_backtest_are_warned_of(
+    predictor: Predictor, held: float | None, warned: bool
+) -> None:
+    data = {} if held is None else {"coverage": {"80": 0.6, "95": held}}
+    info = predictor.info.model_copy(update={"data": data})
+    forecast = Predictor(predictor.network, info).predict(make_panel(n=2), levels=[95])
+    told = [any("95 % interval held 77%" in text for text in texts) for texts in forecast.warnings]
+    assert told == [warned] * 2
+
+
 @pytest.mark.parametrize("history", [[], [None, None], [1.0] + [None] * 200])
 def test_a_history_without_values_is_refused_by_name(predictor: Predictor, history: list) -> None:
     with pytest.raises(InputError, match=r"'empty'.*observed"):
