@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from forecaster.errors import TrainingError
@@ -46,6 +46,7 @@ _OPTIMISERS: dict[str, Any] = {
     "rmsprop": torch.optim.RMSprop,
     "sgd": torch.optim.SGD,
 }
+_FUSED = (torch.optim.AdamW, torch.optim.Adam, torch.optim.SGD)
 _RISE = 0.2  # of a one-cycle schedule
 EPOCHS = 20  # parts at most that the step budget is cut into, for progress and checkpoints
 
@@ -70,11 +71,21 @@ class LitForecaster(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         s = self.settings
-        optimiser = _OPTIMISERS[s.optimiser](self.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay)
+        optimiser = optimiser_of([*self.parameters()], s)
         return {
             "optimizer": optimiser,
             "lr_scheduler": {"scheduler": _schedule(optimiser, s, max(2, s.steps)), "interval": "step"},
         }
+
+
+def optimiser_of(weights: Sequence[nn.Parameter], settings: FitSettings) -> torch.optim.Optimizer:
+    """The one that the settings name.
+
+    On a processor one fused kernel updates a weight where torch has one; on a GPU Lightning would not clip with it.
+    """
+    made = _OPTIMISERS[settings.optimiser]
+    fused = {"fused": True} if made in _FUSED and weights[0].device.type == "cpu" else {}
+    return made(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay, **fused)  # type: ignore[no-any-return]
 
 
 def _schedule(optimiser: torch.optim.Optimizer, settings: FitSettings, steps: int) -> Any:
@@ -268,7 +279,8 @@ def _fit(
     module = LitForecaster(network, objective, settings)
     trainer = _trainer(epochs, settings, [watch, *_callbacks(settings, checkpoint)], device)
     resume = checkpoint / "last.ckpt" if checkpoint and (checkpoint / "last.ckpt").exists() else None
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), _interruptible(), warnings.catch_warnings():
+    own_seeds = torch.random.fork_rng([device] if device.type == "cuda" else [])
+    with own_seeds, flushed_denormals(), _interruptible(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning")
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*AccumulateGrad node's stream.*")  # a recorded step has its own
@@ -276,6 +288,17 @@ def _fit(
         trainer.fit(module, train_dataloaders=stream, ckpt_path=resume, weights_only=True)
     network.eval()
     return FitResult(watch.loss, time.perf_counter() - began, watch.windows_per_second)
+
+
+@contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Within it, numbers too small to have all their digits are zero: gradients that fade over hundreds of steps are
+    full of them, and some processors take a hundred times as long for each."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 @contextmanager

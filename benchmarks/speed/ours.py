@@ -21,7 +21,7 @@ from forecaster.frequency import Frequency
 from forecaster.network import ForecastNetwork
 from forecaster.panel import Panel
 from training.choose import choose_settings, override
-from training.fit import fit
+from training.fit import fit, flushed_denormals, optimiser_of
 from training.loss import Objective
 from training.preparation import build_network, build_objective, training_windows
 from training.profile import profile_panel
@@ -96,17 +96,22 @@ def fitting_on(device: torch.device, plan: TrainingSettings, data: str | None) -
 
 
 def bare_loop(s: Settings) -> dict[str, Any]:
-    """Forward, loss, backward, clip and optimiser step on batches drawn alike, without Lightning."""
+    """Forward, loss, backward, clip and optimiser step on batches drawn alike, without Lightning.
+
+    Denormals are flushed here too: what is left between the two is what Lightning and the records cost.
+    """
     plan = PLANS[s["plan"]](s)
     network, windows, loss = prepared(plan, s["data"], torch.device("cpu"))
     step = BareStep(network, loss, plan)
     batches = drawn(windows, plan)
-    for batch in itertools.islice(batches, s["warm_up"]):
-        step(batch)
-    began = time.perf_counter()
-    for batch in itertools.islice(batches, plan.fit.steps):
-        step(batch)
-    return {"windows": plan.fit.steps * plan.fit.batch, "seconds": time.perf_counter() - began}
+    with flushed_denormals():
+        for batch in itertools.islice(batches, s["warm_up"]):
+            step(batch)
+        began = time.perf_counter()
+        for batch in itertools.islice(batches, plan.fit.steps):
+            step(batch)
+        seconds = time.perf_counter() - began
+    return {"windows": plan.fit.steps * plan.fit.batch, "seconds": seconds}
 
 
 class BareStep:
@@ -128,7 +133,7 @@ class BareStep:
         self.weights = [*network.train().parameters(), *loss.parameters()]
         kind = network.calibration.device.type
         self.half = torch.autocast(kind, torch.bfloat16, enabled=half, cache_enabled=False)
-        self.optimiser = torch.optim.AdamW(self.weights, plan.fit.learning_rate)
+        self.optimiser = optimiser_of(self.weights, plan.fit)
         self.replay: BatchLoss | None = None
 
     def __call__(self, batch: Batch) -> None:
