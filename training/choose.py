@@ -120,7 +120,8 @@ def choose_settings(
         seed=seed,
     )
     logarithm = shape.both and positive and loss == "quantile"
-    members = _members(network, shape.cells, logarithm, preset, freq, profile)
+    long = len(shape.cells) == 1 and not often
+    members = _members(network, shape.cells, logarithm, preset, freq, profile, long=long)
     transform: Transform = "log" if positive and shape.multiplicative else "identity"
     floor = 0.0 if profile.counts else None
     model = ModelSettings(freq=freq.name, season=freq.season, transform=transform, floor=floor, members=members)
@@ -227,10 +228,13 @@ def _members(
     preset: Preset,
     freq: Frequency,
     profile: Profile,
+    *,
+    long: bool,
 ) -> tuple[NetworkSettings, ...]:
     """Those of the best preset read the window in different ways: their errors differ more than those of seeds do.
 
     logarithm: whether the last one, and the best preset's LSTM, work on logarithms
+    long: whether the fits are so long that an LSTM and a longer context are not worth theirs (docs/model.md)
     """
     if preset == "fast":
         return (network.model_copy(update={"cell": cells[0]}),)
@@ -240,15 +244,14 @@ def _members(
     segment = network.segment
     segment = segment // 2 if segment % 2 == 0 and segment >= _LONG_SEGMENT else 2 * segment
     longer = min(int(_LONGER * network.context), profile.longest - 1)
-    rescaled: dict[Scale, Scale] = {"std": "change", "change": "std"} if freq.season > 1 else {}
-    scale = rescaled.get(network.scale, network.scale)
-    others: list[dict[str, Any]] = [
-        {"cell": "lstm", "logarithm": logarithm},
-        {"segment": min(segment, network.context)},
-        {"context": max(network.context, longer)},
-        {"scale": scale, "reach": _reach(network.season > 1, scale), "logarithm": logarithm},
-    ]
-    return (network, *(network.model_copy(update=other) for other in others))
+    swapped: dict[Scale, Scale] = {"std": "change", "change": "std"} if freq.season > 1 else {}
+    scale = swapped.get(network.scale, network.scale)
+    lstm = network.model_copy(update={"cell": "lstm", "logarithm": logarithm})
+    resegmented = network.model_copy(update={"segment": min(segment, network.context)})
+    reaching = network.model_copy(update={"context": max(network.context, longer)})
+    other: dict[str, Any] = {"scale": scale, "reach": _reach(network.season > 1, scale), "logarithm": logarithm}
+    rescaled = network.model_copy(update=other)
+    return (network, resegmented, rescaled) if long else (network, lstm, resegmented, reaching, rescaled)
 
 
 def _backtest(profile: Profile, horizon: int) -> BacktestSettings:

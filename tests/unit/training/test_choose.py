@@ -157,7 +157,12 @@ def test_presets_differ_in_effort() -> None:
 
 @pytest.mark.parametrize(
     ("freq", "changes"),
-    [("h", {}), ("W", {}), ("YS", {}), ("D", {"smallest": 0.0, "share_whole": 1.0, "share_zero": 0.5})],
+    [
+        ("h", {"observed": 50_000}),
+        ("W", {}),
+        ("YS", {}),
+        ("D", {"smallest": 0.0, "share_whole": 1.0, "share_zero": 0.5}),
+    ],
 )
 def test_members_of_the_best_preset_read_a_window_differently(freq: str, changes: dict[str, object]) -> None:
     members = choose(freq, 6, "best", **changes).model.members
@@ -168,6 +173,13 @@ def test_members_of_the_best_preset_read_a_window_differently(freq: str, changes
     assert len({member.scale for member in members}) == (2 if freq in ("h", "W") else 1)
     short = choose(freq, 6, "best", longest=8, **changes).model.members
     assert all(member.segment <= member.context <= 7 for member in short)
+
+
+def test_where_fits_are_long_the_best_preset_has_three_members_only() -> None:
+    plain, resegmented, rescaled = choose("h", 48, "best", observed=1_000_000).model.members
+    assert {member.cell for member in (plain, resegmented, rescaled)} == {"gru"}
+    assert resegmented == plain.model_copy(update={"segment": 12})
+    assert rescaled.scale != plain.scale
 
 
 @pytest.mark.parametrize("freq", ["YS", "QS"])
