@@ -234,7 +234,7 @@ def _members(
     """Those of the best preset read the window in different ways: their errors differ more than those of seeds do.
 
     logarithm: whether the last one, and the best preset's LSTM, work on logarithms
-    long: whether the fits are so long that an LSTM and a longer context are not worth theirs (docs/model.md)
+    long: whether the fits are so long that an LSTM is not worth its own (docs/model.md)
     """
     if preset == "fast":
         return (network.model_copy(update={"cell": cells[0]}),)
@@ -251,7 +251,7 @@ def _members(
     reaching = network.model_copy(update={"context": max(network.context, longer)})
     other: dict[str, Any] = {"scale": scale, "reach": _reach(network.season > 1, scale), "logarithm": logarithm}
     rescaled = network.model_copy(update=other)
-    return (network, resegmented, rescaled) if long else (network, lstm, resegmented, reaching, rescaled)
+    return (network, *(() if long else (lstm,)), resegmented, reaching, rescaled)
 
 
 def _backtest(profile: Profile, horizon: int) -> BacktestSettings:

@@ -175,10 +175,11 @@ def test_members_of_the_best_preset_read_a_window_differently(freq: str, changes
     assert all(member.segment <= member.context <= 7 for member in short)
 
 
-def test_where_fits_are_long_the_best_preset_has_three_members_only() -> None:
-    plain, resegmented, rescaled = choose("h", 48, "best", observed=1_000_000).model.members
-    assert {member.cell for member in (plain, resegmented, rescaled)} == {"gru"}
+def test_where_fits_are_long_the_best_preset_goes_without_an_lstm() -> None:
+    plain, resegmented, reaching, rescaled = choose("h", 48, "best", observed=1_000_000, longest=20_000).model.members
+    assert {member.cell for member in (plain, resegmented, reaching, rescaled)} == {"gru"}
     assert resegmented == plain.model_copy(update={"segment": 12})
+    assert reaching == plain.model_copy(update={"context": 504})
     assert rescaled.scale != plain.scale
 
 

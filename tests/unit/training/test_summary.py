@@ -49,7 +49,7 @@ def test_a_frequency_without_a_season_has_none() -> None:
     [
         ("h", "balanced", "gru,"),
         ("W", "balanced", "gru + lstm,"),
-        ("h", "best", "3 gru,"),
+        ("h", "best", "4 gru,"),
         ("W", "best", "4 gru + lstm,"),
         ("QS", "balanced", "2 gru (1 on logarithms),"),
     ],
