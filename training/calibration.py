@@ -18,12 +18,14 @@ from torch import Tensor
 from forecaster.backtest import BacktestWindows
 from forecaster.covariate_windows import PanelWindows
 from forecaster.network import YOUNG_RUNGS, ForecastNetwork
+from forecaster.panel import Panel
 from forecaster.paths import knot_of_step
 from forecaster.transforms import transform, transform_truth
 from forecaster.windows import Context
 
 _LEAST, _MOST = 1.0, 4.0  # a calm stretch at the end of the data is no reason to promise less uncertainty
 _ENOUGH_WINDOWS = 200  # below, the factors are drawn to 1 and alike on both sides: few windows see the same days
+_FEW_VALUES, _BELIEVED = 10_000, 0.75  # of which networks are surer than they may be: factors are believed so far
 _DIGITS = 9  # of a probability that tell it from others
 _PRIOR_TAIL = 20.0  # misses of one step's own that weigh as much as the pooled factor
 _USUALLY_OBSERVED = 0.05  # share of the windows that may have fewer values than are taken for usual
@@ -42,15 +44,16 @@ def calibration_factors(network: ForecastNetwork, windows: BacktestWindows) -> T
     ratios = _ratios(network, windows)
     targets = network.settings.covariates.targets
     if len(targets) < 2:
-        return torch.tensor(_factors(network, ratios)[None], dtype=torch.float32)
+        return torch.tensor(_factors(network, ratios, windows.panel)[None], dtype=torch.float32)
     assert windows.panel.targets is not None
     own = windows.panel.targets[windows.series]
-    factors = [_factors(network, ratios[own == target] if (own == target).any() else ratios) for target in targets]
+    of_targets = [ratios[own == target] if (own == target).any() else ratios for target in targets]
+    factors = [_factors(network, part, windows.panel) for part in of_targets]
     return torch.tensor(np.stack(factors), dtype=torch.float32)
 
 
-def _factors(network: ForecastNetwork, ratios: np.ndarray) -> np.ndarray:
-    """[H, Q] from the [N, H, Q] ratios of some windows.
+def _factors(network: ForecastNetwork, ratios: np.ndarray, panel: Panel) -> np.ndarray:
+    """[H, Q] from the [N, H, Q] ratios of some windows of a panel.
 
     On which side of the median the truth lay more often, few windows have in common: it would move the mean.
     """
@@ -61,7 +64,9 @@ def _factors(network: ForecastNetwork, ratios: np.ndarray) -> np.ndarray:
     if len(ratios) >= _ENOUGH_WINDOWS:
         return factors
     alike = np.sqrt(factors * factors[:, _mirrored(network.settings.quantiles)])
-    believed: np.ndarray = alike ** (len(ratios) / _ENOUGH_WINDOWS)
+    values = max(1, int(panel.observed_counts().sum()))
+    share = max(len(ratios) / _ENOUGH_WINDOWS, _BELIEVED * min(1.0, _FEW_VALUES / values))
+    believed: np.ndarray = alike**share
     return believed
 
 

@@ -155,11 +155,14 @@ def score_baselines(windows: BacktestWindows, settings: TrainingSettings) -> dic
 def cross_calibrated(predictor: Predictor, windows: BacktestWindows) -> FloatArray:
     """[N, H, Q] quantiles of each half of the series, calibrated on the other half: no window judges itself.
 
-    The predictor's network must not be calibrated.
+    Of a single series, whatever its targets, those of its earlier and of its later origins; a single origin is judged
+    uncalibrated. The predictor's network must not be calibrated.
     """
     half = np.unique(windows.panel.owners[windows.series], return_inverse=True)[1] % 2 == 0
     if half.all():
-        # A single series, whatever its targets: halves of its origins would overlap, so it is judged uncalibrated.
+        place = windows.origin - windows.begin
+        half = place < np.median(place)
+    if half.all() or not half.any():
         return forecast_windows(predictor, windows)
     quantiles = np.empty((len(half), windows.horizon, len(predictor.info.quantiles)), np.float32)
     network = predictor.network

@@ -53,7 +53,8 @@ The last column says by date which files have a row's results, and so of which c
   added to it; factors from few windows are the same on both sides.
 - 2026-11-27h: held-out windows of series that were younger than what is served are left out.
 - 2026-11-27i: of a small panel `best` keeps five networks, not ten.
-- 2026-12-01: of large panels within the day `best` has four networks, without an LSTM.
+- 2026-12-01: of large panels within the day `best` has four networks, without an LSTM; of panels of few
+  values factors of intervals are believed more.
 
 The neural peers had the time that `balanced` took then.
 """

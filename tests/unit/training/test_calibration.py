@@ -75,8 +75,12 @@ def test_each_target_has_intervals_of_its_own() -> None:
     torch.testing.assert_close(found[0], found[1])  # a target that was not seen has the others'
 
 
+@pytest.mark.parametrize("few_values", [1_000, 20_000, 200_000])
 @pytest.mark.parametrize("windows", [1, 50, 200, 400])
-def test_fewer_windows_are_believed_less(windows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fewer_windows_are_believed_less_but_for_panels_of_few_values(
+    windows: int, few_values: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibration, "_FEW_VALUES", few_values)
     predictor = make_predictor(trained=False)
     few = backtest_windows(noisy_panel(1), **PLAN).take(np.arange(windows))
     drawn = calibration_factors(predictor.network, few)
@@ -86,7 +90,8 @@ def test_fewer_windows_are_believed_less(windows: int, monkeypatch: pytest.Monke
     assert not torch.allclose(believed, believed.flip(2), atol=0.01)
     if windows < 200:
         believed = (believed * believed.flip(2)).sqrt()  # the same on both sides of the median
-    torch.testing.assert_close(drawn, believed ** min(1.0, windows / 200))
+    share = max(windows / 200, 0.75 * min(1.0, few_values / 80_000))
+    torch.testing.assert_close(drawn, believed ** min(1.0, share))
 
 
 def test_a_quantile_without_a_counterpart_keeps_its_own_factor() -> None:

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 
+from forecaster.backtest import backtest_windows, forecast_windows
 from forecaster.panel import Panel
 from forecaster.reading import panel_from_histories
+from tests.fixtures_models import make_predictor
 from training.choose import choose_settings, override
-from training.evaluation import training_backtest
+from training.evaluation import cross_calibrated, training_backtest
 from training.profile import profile_panel
 from training.settings import TrainingSettings
 
@@ -55,3 +57,21 @@ def test_a_panel_whose_series_are_long_keeps_its_windows(missing: float) -> None
     panel.values[np.random.default_rng(1).random(len(panel.values)) < missing] = np.nan
     kept = len(training_backtest(panel, settings(panel)).series)
     assert kept >= 0.9 * 4 * 100
+
+
+def test_halves_of_a_single_series_origins_calibrate_each_other() -> None:
+    plan = {"horizon": 24, "windows": 12, "step": 24, "season": 24, "context": 96}
+    days = 60 * np.sin(np.arange(600) / 24 * 2 * np.pi)
+    calm = 100 + days + np.random.default_rng(0).normal(scale=9, size=600)
+    wilder = calm.copy()
+    wilder[-6 * 24 :] += np.random.default_rng(1).normal(scale=60, size=6 * 24)  # the six later windows' truths
+    predictor = make_predictor(trained=False)
+    widths = []
+    for values in (calm, wilder):
+        windows = backtest_windows(panel_from_histories(["a"], [1], [values], "h"), **plan)  # type: ignore[arg-type]
+        plain, judged = forecast_windows(predictor, windows), cross_calibrated(predictor, windows)
+        earlier = windows.origin < np.median(windows.origin)
+        widths.append(np.ptp(judged[earlier], axis=2).mean() / np.ptp(plain[earlier], axis=2).mean())
+    assert widths[0] < 0.8 * widths[1]
+    alone = windows.take(np.arange(1))
+    np.testing.assert_array_equal(cross_calibrated(predictor, alone), forecast_windows(predictor, alone))
