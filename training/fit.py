@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -24,34 +24,23 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch import Tensor
 
 from forecaster.errors import TrainingError
 from forecaster.network import ForecastNetwork
-from training.lightning import Callback, ModelCheckpoint, WeightAveraging, pl
+from training.lightning import Callback, ModelCheckpoint, pl
 from training.loss import Objective
-from training.progress import Progress
+from training.optimiser import optimiser_of, schedule_of
 from training.recorded import BatchLoss, recorded_loss
 from training.sampling import Batch, BatchStream, TrainingWindows
 from training.settings import FitSettings
 from training.shortcut import fit_shortcut
+from training.watch import Diverged, MovingAverage, Observer, Watch
 
 CHECKPOINTS = 3  # the form, the start and the name of what is kept of a fit; what has another is not gone on with
 _FINISHED = "finished.safetensors"
 _BEGUN = "begun"  # beside the weights: how much is kept of the fit is settled later
-_OPTIMISERS: dict[str, Any] = {
-    "adamw": torch.optim.AdamW,
-    "adam": torch.optim.Adam,
-    "rmsprop": torch.optim.RMSprop,
-    "sgd": torch.optim.SGD,
-}
-_FUSED = (torch.optim.AdamW, torch.optim.Adam, torch.optim.SGD)
-_RISE = 0.2  # of a one-cycle schedule
 EPOCHS = 20  # parts at most that the step budget is cut into, for progress and checkpoints
-
-
-Observer = Callable[[Progress], None]
 
 
 class LitForecaster(pl.LightningModule):
@@ -74,106 +63,8 @@ class LitForecaster(pl.LightningModule):
         optimiser = optimiser_of([*self.parameters()], s)
         return {
             "optimizer": optimiser,
-            "lr_scheduler": {"scheduler": _schedule(optimiser, s, max(2, s.steps)), "interval": "step"},
+            "lr_scheduler": {"scheduler": schedule_of(optimiser, s, max(2, s.steps)), "interval": "step"},
         }
-
-
-def optimiser_of(weights: Sequence[nn.Parameter], settings: FitSettings) -> torch.optim.Optimizer:
-    """The one that the settings name.
-
-    On a processor one fused kernel updates a weight where torch has one; on a GPU Lightning would not clip with it.
-    """
-    made = _OPTIMISERS[settings.optimiser]
-    fused = {"fused": True} if made in _FUSED and weights[0].device.type == "cpu" else {}
-    return made(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay, **fused)  # type: ignore[no-any-return]
-
-
-def _schedule(optimiser: torch.optim.Optimizer, settings: FitSettings, steps: int) -> Any:
-    if settings.schedule == "one_cycle":
-        # Momentum is cycled against the rate; plain SGD and RMSprop have none to cycle.
-        momentum = settings.optimiser in ("adamw", "adam")
-        rise = max(_RISE, 1.5 / steps)  # torch divides by `rise · steps − 1`, and by what is left of the steps
-        return torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, settings.learning_rate, total_steps=steps, pct_start=rise, cycle_momentum=momentum
-        )
-    if settings.schedule == "cosine":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    return torch.optim.lr_scheduler.ConstantLR(optimiser, 1.0)
-
-
-class _Watch(Callback):
-    """Sums the loss on the device and looks at it once an epoch. A checkpoint holds its random numbers."""
-
-    def __init__(self, batch: int, observer: Observer | None, generator: torch.Generator) -> None:
-        self.batch, self.observer, self.generator = batch, observer, generator
-        self.total: Tensor | float = 0.0
-        self.steps = 0
-        self.windows_per_second = 0.0
-        self.loss = math.nan
-
-    def on_train_epoch_start(self, *_: Any) -> None:
-        self.total, self.steps, self.began = 0.0, 0, time.perf_counter()
-
-    def on_train_batch_end(self, _trainer: Any, _module: Any, outputs: Any, *_: Any) -> None:
-        self.total = self.total + outputs["loss"].detach()
-        self.steps += 1
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        loss = float(self.total) / self.steps
-        if not math.isfinite(loss):
-            raise _Diverged
-        self.loss = loss
-        seconds = time.perf_counter() - self.began
-        epoch, epochs = trainer.current_epoch + 1, int(trainer.max_epochs or 1)
-        self.windows_per_second = self.steps * self.batch / seconds
-        if self.observer:
-            rate = trainer.optimizers[0].param_groups[0]["lr"]
-            self.observer(Progress(epoch, epochs, loss, rate, seconds * (epochs - epoch), self.windows_per_second))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Of the windows' generator, and of torch's own ones, which dropout draws from; and how the last epoch went."""
-        on_device = torch.cuda.get_rng_state(self.generator.device) if self.generator.device.type == "cuda" else None
-        return {
-            "generator": self.generator.get_state(), "host": torch.get_rng_state(), "device": on_device,
-            "loss": self.loss, "windows_per_second": self.windows_per_second,
-        }  # fmt: skip
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.generator.set_state(state["generator"])
-        self.loss, self.windows_per_second = state["loss"], state["windows_per_second"]
-        torch.set_rng_state(state["host"])
-        if state["device"] is not None:
-            torch.cuda.set_rng_state(state["device"], self.generator.device)
-
-
-class MovingAverage(WeightAveraging):
-    """Keeps the exponential moving average of the weights, from those after the first step on."""
-
-    def __init__(self, decay: float) -> None:
-        # Buffers are constants here; averaging would round the whole numbers among them.
-        super().__init__(use_buffers=False)
-        self._blend = get_ema_multi_avg_fn(decay)
-
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """As Lightning has it, but without the copy of a counter to the device, which waits for that in each step."""
-        if trainer.global_step <= self._latest_update_step:
-            return
-        assert self._average_model is not None
-        averages, current = ([p.detach() for p in m.parameters()] for m in (self._average_model.module, pl_module))
-        if self._latest_update_step:
-            self._blend(averages, current, None)
-        else:
-            for average, weight in zip(averages, current, strict=True):
-                average.copy_(weight)
-        self._latest_update_step = trainer.global_step
-
-    def on_fit_end(self, _trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """What is resumed after its last epoch does not train, and so would end with the weights as they were last."""
-        self._copy_average_to_current(pl_module)
-
-
-class _Diverged(Exception):
-    """The loss is no number any more."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +103,7 @@ def fit(
     start, task = copy.deepcopy(network.state_dict()), copy.deepcopy(objective.state_dict())
     try:
         return _keep(_fit(network, windows, objective, settings, observer, checkpoint), network, checkpoint)
-    except _Diverged:
+    except Diverged:
         logging.getLogger(__name__).warning(
             "training diverged: starting again at a learning rate of %g", settings.learning_rate / 4
         )
@@ -223,7 +114,7 @@ def fit(
             _forget(checkpoint)
     try:
         return _keep(_fit(network, windows, objective, calmer, observer, checkpoint), network, checkpoint)
-    except _Diverged as error:
+    except Diverged as error:
         raise TrainingError("training diverged twice: the loss is not a number; lower fit.learning_rate") from error
 
 
@@ -275,7 +166,7 @@ def _fit(
         windows, settings.batch, model.context, model.horizon, settings.truncate,
         min(model.context, 2 * model.season), generator, in_epoch, lambda: settings.steps - trainer.global_step,
     )  # fmt: skip
-    watch = _Watch(settings.batch, observer, generator)
+    watch = Watch(settings.batch, observer, generator)
     module = LitForecaster(network, objective, settings)
     trainer = _trainer(epochs, settings, [watch, *_callbacks(settings, checkpoint)], device)
     resume = checkpoint / "last.ckpt" if checkpoint and (checkpoint / "last.ckpt").exists() else None

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from forecaster.network import ForecastNetwork
 from forecaster.panel import Panel
-from training.fit import FitResult, Observer, fit, is_finished, summed, training_device
+from training.fit import FitResult, fit, is_finished, summed, training_device
 from training.memory import give_back
 from training.preparation import build_network, build_objective, member_weights, training_windows
 from training.processes import run_side_by_side
@@ -26,6 +26,7 @@ from training.progress import Progress
 from training.request import Reporter
 from training.sampling import TrainingWindows
 from training.settings import TrainingSettings
+from training.watch import Observer
 
 _LARGE_PANEL = 64_000_000  # bytes
 _SHORT_FITS, _USUAL_HORIZON = 200_000, 48  # windows in all, of horizons up to so many steps: seconds

@@ -21,8 +21,9 @@ from forecaster.frequency import Frequency
 from forecaster.network import ForecastNetwork
 from forecaster.panel import Panel
 from training.choose import choose_settings, override
-from training.fit import fit, flushed_denormals, optimiser_of
+from training.fit import fit, flushed_denormals
 from training.loss import Objective
+from training.optimiser import optimiser_of
 from training.preparation import build_network, build_objective, training_windows
 from training.profile import profile_panel
 from training.progress import Progress

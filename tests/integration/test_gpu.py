@@ -19,7 +19,7 @@ from forecaster.store.settings import StoreSettings
 from tests.fixtures_training import weather_request
 from tests.unit.training.test_device import HORIZON, PANEL, VARIANTS, each_variant
 from training.choose import choose_settings, override
-from training.fit import FitResult, Observer, fit
+from training.fit import FitResult, fit
 from training.pipeline import train
 from training.preparation import build_network, build_objective, training_windows
 from training.profile import profile_panel
@@ -28,6 +28,7 @@ from training.recorded import recorded_loss
 from training.request import TrainResult
 from training.sampling import Batch
 from training.settings import TrainingSettings
+from training.watch import Observer
 
 pytestmark = [
     pytest.mark.slow,

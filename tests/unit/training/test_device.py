@@ -16,12 +16,13 @@ import torch
 from forecaster.network import ForecastNetwork
 from tests.fixtures_models import make_panel
 from training.choose import choose_settings, override
-from training.fit import LitForecaster, MovingAverage
+from training.fit import LitForecaster
 from training.loss import Objective
 from training.preparation import build_network, build_objective, training_windows
 from training.profile import profile_panel
 from training.sampling import TrainingWindows
 from training.settings import TrainingSettings
+from training.watch import MovingAverage
 
 HORIZON = 24
 PANEL = make_panel(n=4, length=400, missing=0.1)

@@ -9,7 +9,7 @@ from torch import nn
 from forecaster.errors import TrainingError
 from forecaster.network import ForecastNetwork
 from tests.fixtures_models import make_panel, model_settings
-from training.fit import FitResult, LitForecaster, fit, optimiser_of
+from training.fit import FitResult, LitForecaster, fit
 from training.loss import Objective
 from training.preparation import build_network, build_objective, training_windows
 from training.progress import Progress
@@ -146,23 +146,6 @@ def test_a_share_of_a_fit_lies_between_all_of_it_and_the_line_that_it_began_from
     torch.testing.assert_close(found[0.5], (found[1.0] + found[0.0]) / 2)
     with torch.no_grad():
         torch.testing.assert_close(found[0.0], begun(*context[:2])[:, :, network.median])
-
-
-@pytest.mark.parametrize(
-    ("name", "plain"), [("adamw", "AdamW"), ("adam", "Adam"), ("sgd", "SGD"), ("rmsprop", "RMSprop")]
-)
-def test_a_fused_optimiser_moves_weights_as_the_plain_one_does(name: str, plain: str) -> None:
-    asked = FitSettings(optimiser=name, learning_rate=0.01)  # type: ignore[arg-type]
-    ours, theirs = (nn.Parameter(torch.linspace(-1, 1, 50)) for _ in range(2))
-    fused = optimiser_of([ours], asked)
-    reference = getattr(torch.optim, plain)([theirs], lr=0.01, weight_decay=asked.weight_decay)
-    assert bool(fused.defaults.get("fused")) == (name != "rmsprop")
-    for step in range(20):
-        for weight, optimiser in ((ours, fused), (theirs, reference)):
-            weight.grad = torch.cos(weight.detach() * step)
-            optimiser.step()
-    assert not torch.equal(ours, torch.linspace(-1, 1, 50))
-    torch.testing.assert_close(ours, theirs)
 
 
 def test_numbers_too_small_to_have_all_digits_are_zero_in_a_fit_and_only_there() -> None:
