@@ -84,7 +84,7 @@ def compared(arguments: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
         }  # fmt: skip
         about = {name: library.ask("about", common) for name, library in libraries.items()}
         common["quantiles"] = about["ours"]["quantiles"]
-        steps, default_steps = (4, 20) if arguments.quick else (arguments.steps, 10 * arguments.steps)
+        steps, default_steps = (12, 20) if arguments.quick else (arguments.steps, 10 * arguments.steps)
         wanted = claims(common, peers, steps, default_steps)
         return measure(wanted, libraries, 1 if arguments.quick else arguments.repeats), about
 

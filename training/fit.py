@@ -37,10 +37,10 @@ from training.settings import FitSettings
 from training.shortcut import fit_shortcut
 from training.watch import Diverged, MovingAverage, Observer, Watch
 
-CHECKPOINTS = 3  # the form, the start and the name of what is kept of a fit; what has another is not gone on with
+CHECKPOINTS = 4  # the form, the start and the name of what is kept of a fit; what has another is not gone on with
 _FINISHED = "finished.safetensors"
 _BEGUN = "begun"  # beside the weights: how much is kept of the fit is settled later
-EPOCHS = 20  # parts at most that the step budget is cut into, for progress and checkpoints
+_MOST_EPOCHS, _FEWEST_STEPS = 20, 10  # the end of an epoch takes as long as a few small steps
 
 
 class LitForecaster(pl.LightningModule):
@@ -149,6 +149,11 @@ def _finished(network: ForecastNetwork, checkpoint: Path) -> FitResult | None:
     return result
 
 
+def steps_of_epoch(steps: int) -> int:
+    """How many of a fit's steps lie between two that are told of and kept as a checkpoint."""
+    return max(_FEWEST_STEPS, math.ceil(steps / _MOST_EPOCHS))
+
+
 def _fit(
     network: ForecastNetwork,
     windows: TrainingWindows,
@@ -160,7 +165,7 @@ def _fit(
     began = time.perf_counter()
     device, model = windows.flat.device, network.settings
     generator = torch.Generator(device).manual_seed(settings.seed)
-    in_epoch = math.ceil(settings.steps / EPOCHS)
+    in_epoch = steps_of_epoch(settings.steps)
     epochs = math.ceil(settings.steps / in_epoch)  # the last one may be shorter
     stream = BatchStream(
         windows, settings.batch, model.context, model.horizon, settings.truncate,

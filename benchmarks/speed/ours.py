@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
-import math
 import platform
 import sys
 import time
@@ -21,12 +20,11 @@ from forecaster.frequency import Frequency
 from forecaster.network import ForecastNetwork
 from forecaster.panel import Panel
 from training.choose import choose_settings, override
-from training.fit import fit, flushed_denormals
+from training.fit import fit, flushed_denormals, steps_of_epoch
 from training.loss import Objective
 from training.optimiser import optimiser_of
 from training.preparation import build_network, build_objective, training_windows
 from training.profile import profile_panel
-from training.progress import Progress
 from training.recorded import BatchLoss, recorded_loss
 from training.sampling import Batch, TrainingWindows
 from training.settings import TrainingSettings
@@ -90,10 +88,10 @@ def fitting(s: Settings) -> dict[str, Any]:
 def fitting_on(device: torch.device, plan: TrainingSettings, data: str | None) -> dict[str, Any]:
     """Our `fit`, by Lightning, between the end of its first epoch and the end of its last."""
     network, windows, loss = prepared(plan, data, device)
-    ends: list[tuple[float, Progress]] = []
-    fit(network, windows, loss, plan.fit, observer=lambda progress: ends.append((time.perf_counter(), progress)))
-    first = math.ceil(plan.fit.steps / ends[-1][1].epochs)
-    return {"windows": (plan.fit.steps - first) * plan.fit.batch, "seconds": ends[-1][0] - ends[0][0]}
+    ends: list[float] = []
+    fit(network, windows, loss, plan.fit, observer=lambda _: ends.append(time.perf_counter()))
+    first = steps_of_epoch(plan.fit.steps)
+    return {"windows": (plan.fit.steps - first) * plan.fit.batch, "seconds": ends[-1] - ends[0]}
 
 
 def bare_loop(s: Settings) -> dict[str, Any]:

@@ -139,7 +139,7 @@ def request_of(frame: pd.DataFrame, **changes: Any) -> dict[str, Any]:
 def test_a_job_tells_its_progress_and_result(stack: Stack, first: dict[str, Any]) -> None:
     assert first["result"]["promoted"]
     assert first["result"]["metrics"]["mase"] < first["result"]["baselines"]["naive"]["mase"]
-    assert first["progress"]["epochs"] == 20
+    assert first["progress"]["epochs"] == 6
     assert "final fit" in first["log_tail"]
 
 
