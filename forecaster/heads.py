@@ -159,9 +159,11 @@ class CountHead(Head):
 
     def quantiles(self, found: Parameters) -> Tensor:
         mean, dispersion = self._moments(found)
-        counts, enough = _summed_quantiles(mean, dispersion, self.probabilities)
-        if not enough.all():
-            counts[~enough] = _gamma_quantiles(mean[~enough], dispersion[~enough], self.probabilities)
+        counts, reached = _summed_quantiles(mean, dispersion, self.probabilities)
+        beyond = self.probabilities > reached[..., None]
+        if (some := beyond.any(-1)).any():
+            large = _gamma_quantiles(mean[some], dispersion[some], self.probabilities).clamp_min(_SUPPORT)
+            counts[some] = torch.where(beyond[some], large, counts[some])
         return counts / found.scale[..., None]
 
     def log_likelihood(self, found: Parameters, truth: Tensor) -> Tensor:
@@ -213,7 +215,8 @@ def _log_mass(count: Tensor, mean: Tensor, shape: Tensor) -> Tensor:
 
 
 def _summed_quantiles(mean: Tensor, dispersion: Tensor, probabilities: Tensor) -> tuple[Tensor, Tensor]:
-    """[…, Q] smallest counts whose cumulated probability reaches each of `probabilities`, and where they were found."""
+    """[…, Q] smallest counts whose cumulated probability reaches each of `probabilities`, and […] how much of it all
+    counts below _SUPPORT have: quantiles beyond that are not found."""
     reached = torch.zeros_like(mean)
     found = torch.zeros(*mean.shape, len(probabilities), device=mean.device)
     for first in range(0, _SUPPORT, _AT_ONCE):
@@ -222,7 +225,7 @@ def _summed_quantiles(mean: Tensor, dispersion: Tensor, probabilities: Tensor) -
         cumulated = reached[..., None] + mass.cumsum(-1)  # […, counts]
         found += torch.searchsorted(cumulated, probabilities.expand(*mean.shape, -1).contiguous())
         reached = cumulated[..., -1]
-    return found, reached >= probabilities[-1]
+    return found, reached
 
 
 def _gamma_quantiles(mean: Tensor, dispersion: Tensor, probabilities: Tensor) -> Tensor:

@@ -65,6 +65,19 @@ def test_counts_have_the_quantiles_and_mass_of_the_negative_binomial(scale: floa
     np.testing.assert_allclose(made.log_likelihood(p, counts / scale).numpy(), mass, rtol=5e-3, atol=5e-3)
 
 
+def test_most_of_a_lumpy_count_is_zero_however_large_the_rest() -> None:
+    """Its upper quantiles lie beyond what is summed up one by one, its lower ones are exactly nothing."""
+    made, mean, dispersion = head("negative_binomial"), 30.0, 10.0
+    inverse = [float(np.log(np.expm1(x))) for x in (1.0, dispersion - 1e-3)]  # of softplus
+    raw, one = torch.tensor(inverse).expand(1, 1, 2), torch.ones(1, 1)
+    actual = made.quantiles(Parameters(raw, 0 * one, 0 * one, mean * one))[0, 0].double().numpy() * mean
+    expected = stats.nbinom(1 / dispersion, 1 / (1 + dispersion * mean)).ppf(np.array(DEFAULT_QUANTILES))
+    assert expected[DEFAULT_QUANTILES.index(0.5)] == 0
+    assert expected[-1] > 512
+    np.testing.assert_array_equal(actual[expected == 0], 0)
+    np.testing.assert_allclose(actual, expected, rtol=0.05, atol=1)
+
+
 @pytest.mark.parametrize("name", ["quantile", "normal", "student_t", "negative_binomial"])
 def test_every_head_begins_near_the_shortcut_with_a_moderate_spread(name: str) -> None:
     made = head(name)
