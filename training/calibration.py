@@ -9,10 +9,10 @@ network works, so that a logarithmic forecast stays positive.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from statistics import NormalDist
 
 import numpy as np
 import torch
+from scipy.special import ndtri
 from torch import Tensor
 
 from forecaster.backtest import BacktestWindows
@@ -105,21 +105,30 @@ def _correlation(scores: np.ndarray) -> np.ndarray:
 def _knot_scores(network: ForecastNetwork, windows: BacktestWindows, knots: int) -> np.ndarray:
     """[N, K] normal score of the truth within its own forecast at the first step of each knot."""
     first = np.searchsorted(knot_of_step(windows.horizon, knots).numpy(), np.arange(knots))
-    deviates = np.array([NormalDist().inv_cdf(p) for p in network.settings.quantiles])
     parts = []
     for truth, quantiles in _each_chunk(network, windows, calibrated=True):
         grid = quantiles[:, first]
-        parts.append(_scores(truth[:, first].numpy(), grid.numpy(), deviates))
+        parts.append(normal_scores(truth[:, first].numpy(), grid.numpy(), network.settings.quantiles))
     return np.concatenate(parts)
 
 
-def _scores(truth: np.ndarray, grid: np.ndarray, deviates: np.ndarray) -> np.ndarray:
-    """Linear interpolation of [N, K] truths in [N, K, Q] quantiles to normal deviates; 0 where unobserved."""
-    right = np.clip((grid < truth[..., None]).sum(-1), 1, len(deviates) - 1)
+def normal_scores(truth: np.ndarray, grid: np.ndarray, probabilities: Sequence[float]) -> np.ndarray:
+    """[N, K] truths as normal deviates within their [N, K, Q] quantiles, about zero; 0 where unobserved.
+
+    Linear between two quantiles. A truth that some quantiles are equal to, as a count of 0 may be to most of them, has
+    the middle of the probability that lies on it: by its lowest alone, steps that are 0 on their own would look alike.
+    """
+    deviates = ndtri(np.array(probabilities))
+    below, up_to = (grid < truth[..., None]).sum(-1), (grid <= truth[..., None]).sum(-1)
+    right = np.clip(below, 1, len(deviates) - 1)
     low = np.take_along_axis(grid, right[..., None] - 1, -1)[..., 0]
     high = np.take_along_axis(grid, right[..., None], -1)[..., 0]
     share = np.clip((truth - low) / np.maximum(high - low, 1e-30), 0, 1)
-    return np.nan_to_num(deviates[right - 1] + share * (deviates[right] - deviates[right - 1]))
+    between = deviates[right - 1] + share * (deviates[right] - deviates[right - 1])
+    ends = np.concatenate([[0.0], probabilities, [1.0]])
+    edges = (ends[1:] + ends[:-1]) / 2  # [Q + 1] how probable it is to lie below so many of the quantiles
+    middle = ndtri((edges[below] + edges[up_to]) / 2)
+    return np.nan_to_num(np.where(up_to > below, middle, between))
 
 
 def _factors_of_quantile(ratio: np.ndarray, level: float) -> np.ndarray:

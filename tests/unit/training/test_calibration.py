@@ -1,17 +1,18 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from forecaster import metrics
 from forecaster.backtest import backtest_windows, evaluate, forecast_windows, target_metrics
 from forecaster.panel import Panel, side_by_side
 from forecaster.predictor import Predictor
 from forecaster.reading import panel_from_histories
-from forecaster.settings import CovariateSettings
+from forecaster.settings import DEFAULT_QUANTILES, CovariateSettings
 from forecaster.windows import Context, gather_context, truncate_context
 from tests.fixtures_models import make_panel, make_predictor
 from training import calibration
-from training.calibration import _last_observed, calibration_factors, young_stretches
+from training.calibration import _correlation, _last_observed, calibration_factors, normal_scores, young_stretches
 
 PLAN = {"horizon": 24, "windows": 1, "step": 1, "season": 24}
 
@@ -40,6 +41,28 @@ def test_intervals_hold_on_other_data_what_they_promise() -> None:
     assert abs(before - 0.95) > 0.03  # there was something to mend
     assert abs(coverage(predictor, seed=2, level=0.95) - 0.95) < 0.015
     assert abs(coverage(predictor, seed=2, level=0.8) - 0.8) < 0.03
+
+
+def test_independent_counts_that_are_mostly_zero_are_not_taken_to_move_together() -> None:
+    probabilities = np.array(DEFAULT_QUANTILES)
+    counts = np.random.default_rng(0).poisson(0.1, (4000, 6)).astype(float)
+    grid = np.broadcast_to(stats.poisson(0.1).ppf(probabilities), (*counts.shape, len(probabilities)))
+    scores = normal_scores(counts, grid, probabilities)
+    assert abs(scores.mean()) < 0.1
+    assert np.abs(_correlation(scores) - np.eye(6)).max() < 0.06
+
+
+def test_normal_scores_are_the_deviates_of_what_was_drawn() -> None:
+    probabilities = np.array(DEFAULT_QUANTILES)
+    deviates = np.random.default_rng(0).normal(size=(500, 2))
+    grid = np.broadcast_to(10 + 3 * stats.norm.ppf(probabilities), (*deviates.shape, len(probabilities)))
+    truth = 10 + 3 * deviates
+    truth[0, 0] = np.nan
+    scores = normal_scores(truth, grid, probabilities)
+    assert scores[0, 0] == 0
+    inside = np.abs(deviates) < 2.5
+    inside[0, 0] = False
+    np.testing.assert_allclose(scores[inside], deviates[inside], atol=1e-6)
 
 
 def test_each_target_has_intervals_of_its_own() -> None:
