@@ -155,23 +155,35 @@ def score_baselines(windows: BacktestWindows, settings: TrainingSettings) -> dic
 def cross_calibrated(predictor: Predictor, windows: BacktestWindows) -> FloatArray:
     """[N, H, Q] quantiles of each half of the series, calibrated on the other half: no window judges itself.
 
-    Of a single series, whatever its targets, those of its earlier and of its later origins; a single origin is judged
-    uncalibrated. The predictor's network must not be calibrated.
+    Of a single series, whatever its targets, those of its earlier and of its later origins, but for windows that share
+    steps with those that they would judge; where none is left, as of a single origin, it is judged uncalibrated. The
+    predictor's network must not be calibrated.
     """
-    half = np.unique(windows.panel.owners[windows.series], return_inverse=True)[1] % 2 == 0
-    if half.all():
-        place = windows.origin - windows.begin
-        half = place < np.median(place)
-    if half.all() or not half.any():
-        return forecast_windows(predictor, windows)
-    quantiles = np.empty((len(half), windows.horizon, len(predictor.info.quantiles)), np.float32)
     network = predictor.network
-    for judged in (half, ~half):
-        factors = calibration_factors(network, windows.take(np.flatnonzero(~judged)))
-        part = windows.take(np.flatnonzero(judged))
+    quantiles = np.empty((len(windows.series), windows.horizon, len(predictor.info.quantiles)), np.float32)
+    for judged, others in _judgements(windows):
+        part, calibrating = windows.take(np.flatnonzero(judged)), windows.take(np.flatnonzero(others))
+        factors = calibration_factors(network, calibrating) if others.any() else network.calibration.clone()
         with _calibrated(network, factors):
             quantiles[judged] = forecast_windows(predictor, part)
     return quantiles
+
+
+def _judgements(windows: BacktestWindows) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows that are judged, and those that may calibrate them; each row is judged once."""
+    half = np.unique(windows.panel.owners[windows.series], return_inverse=True)[1] % 2 == 0
+    if not half.all():
+        return [(half, ~half), (~half, half)]
+    place = windows.origin - windows.begin
+    early = place < np.median(place)
+    late = place >= (place[early].max() + windows.horizon if early.any() else np.inf)
+    judged = [rows for rows in (early, late, ~(early | late)) if rows.any()]
+    return [(rows, _apart(place, np.unique(place[rows]), windows.horizon)) for rows in judged]
+
+
+def _apart(place: np.ndarray, others: np.ndarray, horizon: int) -> np.ndarray:
+    """Which origins have no step of their horizon in common with any of the others."""
+    return np.asarray(np.abs(place[:, None] - others).min(1) >= horizon)
 
 
 @contextmanager

@@ -75,3 +75,15 @@ def test_halves_of_a_single_series_origins_calibrate_each_other() -> None:
     assert widths[0] < 0.8 * widths[1]
     alone = windows.take(np.arange(1))
     np.testing.assert_array_equal(cross_calibrated(predictor, alone), forecast_windows(predictor, alone))
+
+
+def test_of_a_single_series_no_window_is_judged_by_steps_that_it_forecasts() -> None:
+    """Of three origins half a horizon apart the first and the last share no step; the middle one does with each."""
+    plan = {"horizon": 24, "windows": 3, "step": 12, "season": 24, "context": 96}
+    values = 100 + np.random.default_rng(0).normal(scale=40, size=300)
+    windows = backtest_windows(panel_from_histories(["a"], [1], [values], "h"), **plan)  # type: ignore[arg-type]
+    predictor = make_predictor(trained=False)
+    plain, judged = forecast_windows(predictor, windows), cross_calibrated(predictor, windows)
+    wider = np.ptp(judged, axis=2).mean(1) / np.ptp(plain, axis=2).mean(1)
+    assert (wider[[0, 2]] > 1.05).all()
+    assert wider[1] == 1
