@@ -10,4 +10,9 @@ from training.worker import run_worker
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
-    run_worker(StoreSettings(), command=[sys.executable, "-m", "tests.stand_in_job"], lease_seconds=float(sys.argv[1]))
+    run_worker(
+        StoreSettings(),
+        command=[sys.executable, "-m", "tests.stand_in_job"],
+        ending=["true"],
+        lease_seconds=float(sys.argv[1]),
+    )

@@ -55,6 +55,11 @@ class Child:
         self._reader.join()
 
     @property
+    def killed(self) -> bool:
+        """Whether a signal ended it, so that it could put nothing in order."""
+        return self._process.returncode < 0
+
+    @property
     def ending(self) -> str:
         """How it ended, in words."""
         code = self._process.returncode

@@ -178,6 +178,18 @@ def _earlier_attempt(client: MlflowClient, experiment: str, job_id: str | None) 
     return str(runs[0].info.run_id) if runs else None
 
 
+def end_lost_run(settings: StoreSettings, model: str, job_id: str) -> None:
+    """End the run of a job as FAILED if it is still called running. Raises Unavailable, TrainingError."""
+    try:
+        client = tracking_client(settings, retries=2, timeout=20)
+        experiment = client.get_experiment_by_name(model)
+        run_id = _earlier_attempt(client, experiment.experiment_id, job_id) if experiment else None
+        if run_id and client.get_run(run_id).info.status == "RUNNING":
+            client.set_terminated(run_id, "FAILED")
+    except _OF_MLFLOW as error:
+        raise _failure(error, f"the MLflow server at {settings.tracking_place} does not answer") from error
+
+
 def _tags(request: TrainRequest) -> dict[str, str]:
     tags = {
         "forecaster.version": version("forecaster"),

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -22,10 +23,12 @@ from forecaster.store.settings import StoreSettings
 from training.child import WORK, Child, start
 
 TRAINING_JOB = (sys.executable, "-m", "training.job")
+ENDING = (sys.executable, "-m", "training.ending")
 
 _POLL_SECONDS = 1.0
 _BEAT_SECONDS = 1.0  # at most; so soon a cancel is noticed, and progress seen
 _AWAY_SECONDS = 10.0  # before a job is tried again whose tracking server did not answer
+_ENDING_SECONDS = 60.0  # at most, until MLflow knows that a run has ended
 _GRACE_SECONDS = 10.0  # for a child that was asked to end; less than a lease, as there is no heartbeat meanwhile
 
 logger = logging.getLogger(__name__)
@@ -34,10 +37,17 @@ logger = logging.getLogger(__name__)
 class Worker:
     """Runs one job at a time. The thread that calls it supervises; a signal handler may call `stop`."""
 
-    def __init__(self, store: JobStore, settings: StoreSettings, *, command: Sequence[str] = TRAINING_JOB) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        settings: StoreSettings,
+        *,
+        command: Sequence[str] = TRAINING_JOB,
+        ending: Sequence[str] = ENDING,
+    ) -> None:
         self._store = store
         self._settings = settings
-        self._command = command
+        self._command, self._ending = command, ending
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._beat_seconds = min(_BEAT_SECONDS, store.lease_seconds / 5)
         self._stopping = False  # a plain flag: to set a threading.Event inside a signal handler can deadlock
@@ -119,7 +129,8 @@ class Worker:
             logger.warning("job %s: given back to the queue: %s", job.id, child.failure())
         else:
             self._patiently(self._store.fail, job.id, job.token, child.failure(), news)
-            self._clear(job)
+            if not child.killed or self._end_run(job):
+                self._clear(job)
             logger.info("job %s: no result: %s", job.id, child.failure())
 
     def _tidy(self) -> None:
@@ -129,8 +140,24 @@ class Worker:
                 job = self._store.get(work.parent.name)
             except (NotFound, Unavailable):  # not a job of this database, or one that is not known to have ended
                 continue
-            if job.ended:
+            if job.status == "succeeded" or (job.ended and self._end_run(job)):
                 self._clear(job)
+
+    def _end_run(self, job: Job) -> bool:
+        """In MLflow, for a process that was killed and could not: its run would be shown as running for good.
+
+        False if that cannot be told now; then its checkpoints stay, and with them the memory that it is to be done.
+        """
+        command = [*self._ending, job.model, job.id]
+        try:
+            subprocess.run(
+                command, env=os.environ | self._settings.environment(), timeout=_ENDING_SECONDS,
+                check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            )  # fmt: skip
+        except (OSError, subprocess.SubprocessError) as error:
+            logger.warning("job %s: its run in MLflow is not ended: %s", job.id, getattr(error, "stderr", "") or error)
+            return False
+        return True
 
     def _clear(self, job: Job) -> None:
         """Remove what nobody goes on from any more."""
@@ -143,11 +170,15 @@ class Worker:
 
 
 def run_worker(
-    settings: StoreSettings, *, command: Sequence[str] = TRAINING_JOB, lease_seconds: float = LEASE_SECONDS
+    settings: StoreSettings,
+    *,
+    command: Sequence[str] = TRAINING_JOB,
+    ending: Sequence[str] = ENDING,
+    lease_seconds: float = LEASE_SECONDS,
 ) -> None:
     """Work until SIGTERM or SIGINT. Call it in the main thread."""
     engine = connect(settings.database_url)
-    worker = Worker(JobStore(engine, lease_seconds), settings, command=command)
+    worker = Worker(JobStore(engine, lease_seconds), settings, command=command, ending=ending)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
     try:

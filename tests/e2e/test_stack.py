@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -261,6 +262,18 @@ def runs_of(stack: Stack, job_id: str) -> list[Run]:
     client = MlflowClient(f"http://127.0.0.1:{stack.mlflow_port}")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     return list(client.search_runs(experiments, f"tags.`{JOB_TAG}` = '{job_id}'"))
+
+
+def test_a_training_that_is_killed_fails_and_so_does_its_run(stack: Stack, first: dict[str, Any]) -> None:
+    job_id = stack.submit(settings={**QUICK, "fit.steps": 100_000})
+    wait_until(lambda: runs_of(stack, job_id), 60)
+    worker = int(stack.job(job_id)["worker"].rpartition(":")[2])
+    for process in psutil.Process(worker).children():
+        process.kill()
+    job = stack.ended(job_id, 40)
+    assert job["status"] == "failed"
+    assert "signal 9" in job["error"]
+    wait_until(lambda: runs_of(stack, job_id)[0].info.status == "FAILED", 60)
 
 
 def test_a_running_job_can_be_cancelled(stack: Stack, first: dict[str, Any]) -> None:

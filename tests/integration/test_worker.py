@@ -61,7 +61,7 @@ def start_worker(settings: StoreSettings, store: JobStore) -> Iterator[StartWork
 @pytest.fixture
 def worker(store: JobStore, settings: StoreSettings) -> Worker:
     """A worker in this process."""
-    return Worker(store, settings, command=STAND_IN)
+    return Worker(store, settings, command=STAND_IN, ending=["true"])
 
 
 def submit(store: JobStore, act: str) -> Job:
