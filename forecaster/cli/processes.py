@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from forecaster.cli import lifeline
 from forecaster.errors import Conflict, Unavailable
 
 _GRACE_SECONDS = 12.0
@@ -69,9 +70,7 @@ class Processes:
         for process in self._running.values():
             with suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.1, deadline - time.monotonic()))
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # and whatever it may have left behind
-            process.wait()
+            _clear(process)
         for number, handler in self._handlers.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: not one of Python's
 
@@ -80,9 +79,9 @@ class Processes:
         self._programs[program.name] = program, time.monotonic()
         with (self.logs / f"{program.name}.log").open("ab") as log:
             self._running[program.name] = subprocess.Popen(
-                program.command,
+                [sys.executable, "-S", lifeline.__file__, *program.command],
                 env={**os.environ, **program.variables},
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # held open and never written to: it closes with this process
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -127,10 +126,20 @@ class Processes:
             self._due[name] = now + self._early_ends[name]  # longer each time, for what it needs to come back
         if now >= self._due[name]:
             del self._due[name]
+            _clear(self._running[name])  # what it has left behind may hold its port
             self.start(program)
 
     def _ending(self, name: str) -> str:
         return f"{name} ended with code {self._running[name].returncode} (log: {self.logs / f'{name}.log'})"
+
+
+def _clear(process: subprocess.Popen[bytes]) -> None:
+    """Leave nothing of it, nor of what it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    if process.stdin:
+        process.stdin.close()
 
 
 def answers(url: str, said: str = "") -> bool:

@@ -12,7 +12,7 @@ import typer
 
 from forecaster.cli.output import Json, emit, prepare, set_environment, stderr, stdout
 from forecaster.cli.processes import Processes, Program, python, require_free
-from forecaster.errors import InputError, NotFound, OutdatedArtifact, TrainingError, Unavailable
+from forecaster.errors import NotFound, OutdatedArtifact, TrainingError, Unavailable
 
 if TYPE_CHECKING:
     from forecaster.store.jobs import Job, JobStore
@@ -82,8 +82,13 @@ def up(
             os.environ.update(variables)
             from forecaster.store.settings import StoreSettings
 
-            _train_quickstart(StoreSettings(), lambda: processes.revive(_tell))
-            _wait_for_quickstart(processes, address, settings)
+            try:
+                _train_quickstart(StoreSettings(), lambda: processes.revive(_tell))
+            except TrainingError as error:
+                _tell(f"{error}; `forecaster quickstart` tries it again")
+                quick = False
+            else:
+                _wait_for_quickstart(processes, address, settings)
         _welcome(address, tracking, settings, json, example=quick)
         processes.watch(_tell)
 
@@ -121,6 +126,7 @@ def _mlflow(settings: StoreSettings, port: int) -> Program:
     command = python("-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1")
     command += ["--backend-store-uri", settings.tracking_uri, "--no-serve-artifacts"]
     command += ["--default-artifact-root", settings.artifacts_dir.as_uri()]
+    command += ["--uvicorn-opts", "--no-access-log"]  # the API looks each second, and nobody else rotates the log
     # The server's own job runner takes eight more processes and two gigabytes, and nothing here uses it.
     return Program("mlflow", command, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
 
@@ -187,7 +193,7 @@ def _train_quickstart(settings: StoreSettings, meanwhile: Callable[[], object] =
     store = open_store(settings)
     job = follow(store, (_begun(store, spec) or store.submit(spec)).id, meanwhile)
     if job.status != "succeeded":
-        raise TrainingError(f"the quickstart training {job.status}: {job.error}")
+        raise TrainingError(f"the quickstart training {job.status}{f': {job.error}' if job.error else ''}")
     return True
 
 
@@ -212,17 +218,9 @@ def _has_quickstart() -> bool:
 
 def _service_settings(**given: Any) -> ServiceSettings:
     """Those of the environment, but for what is given (not None). Raises InputError."""
-    from pydantic import ValidationError
-
     from service.settings import ServiceSettings
 
-    try:
-        return ServiceSettings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        field = name if name.isupper() else f"FORECASTER_{name.upper()}"
-        raise InputError(first["msg"], field=field, mend="see docs/settings.md") from error
+    return ServiceSettings(**{name: value for name, value in given.items() if value is not None})
 
 
 def serve(host: Host = None, port: Port = None, json: Json = False) -> None:

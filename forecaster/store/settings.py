@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from forecaster.errors import InputError
 
 MOST_DATASET_BYTES = 2 << 30
 
@@ -20,7 +22,10 @@ def _tracking_database(settings: dict[str, Any]) -> str:
 
 
 class StoreSettings(BaseSettings):
-    """Read from the environment (`FORECASTER_*`, `MLFLOW_TRACKING_URI`) or from a `.env` file."""
+    """Read from the environment (`FORECASTER_*`, `MLFLOW_TRACKING_URI`) or from a `.env` file.
+
+    Raises InputError, which names the variable.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="FORECASTER_",
@@ -45,10 +50,23 @@ class StoreSettings(BaseSettings):
     dataset_max_bytes: int = Field(default=MOST_DATASET_BYTES, ge=1)
     """FORECASTER_DATASET_MAX_BYTES: the largest data set that can be stored."""
 
+    def __init__(self, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0])
+            field = name if name.isupper() else f"FORECASTER_{name.upper()}"
+            problem = first["msg"].removeprefix("Value error, ")
+            raise InputError(problem, field=field, mend="see docs/settings.md") from error
+
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
-        return home.expanduser().resolve()
+        try:
+            return home.expanduser().resolve()
+        except RuntimeError as error:  # of `~name`, where there is nobody of that name
+            raise ValueError(str(error)) from error
 
     @property
     def tracking_place(self) -> str:

@@ -278,18 +278,20 @@ def test_ctrl_c_ends_a_command_in_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "fails"),
+    ("name", "value", "asked"),
     [
-        ("FORECASTER_PORT", "abc", 2),
-        ("FORECASTER_THREADS", "0", 2),
-        ("FORECASTER_DATABASE_URL", "mysql://x", 2),
+        ("FORECASTER_PORT", "abc", ["serve"]),
+        ("FORECASTER_THREADS", "0", ["serve"]),
+        ("FORECASTER_DATABASE_URL", "mysql://x", ["serve"]),
+        ("FORECASTER_DATASET_MAX_BYTES", "2GB", ["datasets", "list"]),
+        ("FORECASTER_HOME", "~nobody-here/var", ["worker"]),
     ],
 )
 def test_settings_of_the_environment_that_are_wrong_are_told_in_a_line(
-    command: Command, name: str, value: str, fails: int
+    command: Command, name: str, value: str, asked: list[str]
 ) -> None:
     wrong = Command(command.home, command.warm)
     wrong.environment = {**command.environment, name: value}
-    lines = wrong.cold("serve", fails=fails).stderr.splitlines()
+    lines = wrong.cold(*asked, fails=2).stderr.splitlines()
     assert len(lines) == 1
     assert name in lines[0]

@@ -56,28 +56,50 @@ from pathlib import Path
 from forecaster.cli import processes
 
 processes._GRACE_SECONDS = 1.5
-deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
 with processes.Processes(Path(sys.argv[1])) as group:
-    group.start(processes.Program("deaf", [sys.executable, "-S", "-c", deaf], {}))
-    print(group._running["deaf"].pid, flush=True)
+    group.start(processes.Program("one", [sys.executable, "-S", "-c", sys.argv[2]], {}))
+    print(group._running["one"].pid, flush=True)
     time.sleep(60)
 """
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+OTHER = "import subprocess, sys; print(subprocess.Popen(['sleep', '60']).pid, flush=True)"
 
 
 @pytest.mark.parametrize("ending", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
 def test_nothing_is_left_when_the_terminal_closes_or_someone_is_impatient(
     ending: signal.Signals, tmp_path: Path
 ) -> None:
-    with subprocess.Popen([sys.executable, "-c", STACK, str(tmp_path)], stdout=subprocess.PIPE) as stack:
+    with subprocess.Popen([sys.executable, "-c", STACK, str(tmp_path), DEAF], stdout=subprocess.PIPE) as stack:
         assert stack.stdout is not None
         child = psutil.Process(int(stack.stdout.readline()))
-        wait_until(lambda: (tmp_path / "deaf.log").read_text() != "")
+        wait_until(lambda: (tmp_path / "one.log").read_text() != "")
         stack.send_signal(ending)
         with pytest.raises(subprocess.TimeoutExpired):  # the child takes its time, and is given it
             stack.wait(0.5)
         stack.send_signal(signal.SIGINT)
         stack.wait(20)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+def test_nothing_is_left_of_what_was_killed_outright(tmp_path: Path) -> None:
+    code = f"{OTHER}; import time; time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", STACK, str(tmp_path), code], stdout=subprocess.PIPE) as up:
+        assert up.stdout is not None
+        lifeline = psutil.Process(int(up.stdout.readline()))
+        wait_until(lambda: (tmp_path / "one.log").read_text().endswith("\n"))
+        started = [lifeline, *lifeline.children(recursive=True)]
+        assert len(started) == 3
+        up.kill()
+    wait_until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in started))
+
+
+def test_what_a_program_has_left_behind_is_gone_before_it_is_started_again(group: Processes) -> None:
+    group.start(program("parent", f"{OTHER}; raise SystemExit(3)"))
+    with pytest.raises(Unavailable, match="parent ended with code 3"):
+        group.watch(lambda _: None)
+    left = [int(line) for line in (group.logs / "parent.log").read_text().split() if line != "started"]
+    assert len(left) == 3
+    assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in left[:2])
 
 
 def test_a_proxy_of_the_environment_is_for_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:

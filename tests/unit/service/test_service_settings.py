@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import ValidationError
 
+from forecaster.errors import InputError
 from service.settings import ServiceSettings
 
 
@@ -30,11 +30,11 @@ def test_there_are_threads_for_the_cores_but_not_many() -> None:
 
 @pytest.mark.parametrize("wrong", [{"threads": 0}, {"poll_seconds": 0}, {"port": 70000}, {"queue_limit": 0}])
 def test_settings_that_cannot_work_are_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(InputError):
         ServiceSettings(**wrong, _env_file=None)  # type: ignore[arg-type]
 
 
 def test_commas_alone_are_no_wish_to_let_everyone_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORECASTER_API_KEYS", " , ")
-    with pytest.raises(ValidationError, match="holds no key"):
+    with pytest.raises(InputError, match="holds no key"):
         ServiceSettings(_env_file=None)
