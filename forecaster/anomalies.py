@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from forecaster.backtest import has_seen_after
 from forecaster.errors import InputError
 from forecaster.forecast import check_finite, check_levels, interpolate, level_probabilities
 from forecaster.frequency import IntArray
@@ -83,8 +82,3 @@ def _of_series(panel: Panel, index: int, points: int, found: FloatArray) -> Judg
     with np.errstate(invalid="ignore"):
         outside = (truth < low) | (truth > high)
     return Judged(index, panel.timestamps(index)[int(panel.lengths[index]) - points :], median, low, high, outside)
-
-
-def has_seen_some(predictor: Predictor, panel: Panel, last: int) -> bool:
-    """Whether the model was trained on some of the points."""
-    return has_seen_after(predictor.info, int((panel.ends - last + 1).min()))

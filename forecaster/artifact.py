@@ -146,7 +146,8 @@ def _check_graph(directory: Path, served: Predictor, values: FloatArray, expecte
 def _largest_miss(predictor: Predictor, actual: FloatArray, expected: FloatArray) -> float:
     """Between two computations of one forecast. Quantiles of counts are whole numbers before they are calibrated, so
     that the smallest difference may move one of them to the next."""
-    one = float(predictor.network.calibration.max()) if predictor.info.settings.counts else 0.0
+    network, counts = predictor.network, any(m.head == "negative_binomial" for m in predictor.info.settings.members)
+    one = float(network.calibration.max() * network.young_stretch.max()) if counts else 0.0
     return max(0.0, float(np.abs(actual - expected).max()) - one)
 
 

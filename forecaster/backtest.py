@@ -200,7 +200,7 @@ def has_seen(info: ModelInfo, windows: BacktestWindows, held_out: int = 0) -> bo
     """Whether a model was trained on steps that these windows forecast; the `held_out` last ones of each series do not
     count. What is not known of its data is taken for the worst."""
     panel, last_seen = windows.panel, info.data.get("last_ordinal")
-    if last_seen is None:
+    if last_seen is None or _counted_otherwise(info, panel):
         return True
     first = panel.start[windows.series] + windows.origin - windows.begin
     # A series that had ended before others reached no farther then than now, unless this is an older cut of the data.
@@ -208,7 +208,12 @@ def has_seen(info: ModelInfo, windows: BacktestWindows, held_out: int = 0) -> bo
     return bool((first + held_out <= np.minimum(last_seen, ended)).any())
 
 
-def has_seen_after(info: ModelInfo, ordinal: int) -> bool:
-    """Whether a model was trained on a step of the grid, or later ones."""
+def has_seen_some(info: ModelInfo, panel: Panel, last: int) -> bool:
+    """Whether a model was trained on some of the `last` points of each series."""
     last_seen = info.data.get("last_ordinal")
-    return last_seen is None or ordinal <= last_seen
+    return last_seen is None or _counted_otherwise(info, panel) or int((panel.ends - last + 1).min()) <= last_seen
+
+
+def _counted_otherwise(info: ModelInfo, panel: Panel) -> bool:
+    """Whole steps and timestamps have no clock in common, by which one could be told to be later."""
+    return bool(info.data.get("integer", panel.integer) != panel.integer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
@@ -101,6 +102,8 @@ class NetworkSettings(Settings):
             raise ValueError(f"highway {self.highway} is longer than context {self.context}")
         if self.lags and max(self.lags) > self.context:
             raise ValueError(f"lag {max(self.lags)} lies beyond context {self.context}")
+        if self.season > self.context:  # no window would have enough values for a scale of its own
+            raise ValueError(f"season {self.season} is longer than context {self.context}")
         if self.attention and self.width % self.attention:
             raise ValueError(f"attention {self.attention} does not divide width {self.width}")
         if self.head == "negative_binomial" and (self.location, self.scale) != ("zero", "size"):
@@ -187,20 +190,21 @@ class CovariateSettings(Settings):
 
     @model_validator(mode="after")
     def _each_once(self) -> CovariateSettings:
-        columns = self.columns
+        columns, declared, targets = self.columns, Counter(self.columns), Counter(self.targets)
+        known_ahead = {*self.future, *self.static}
         for target in self.targets:
             if target in COLUMNS[:2]:
                 raise ValueError(f"{target} cannot be forecast: it says whose or when a value is")
-            if target in (*self.future, *self.static) or self.targets.count(target) > 1:
+            if target in known_ahead or targets[target] > 1:
                 raise ValueError(
                     f"{target} is declared twice: a target may be a covariate of the past besides, no more"
                 )
         for column in columns:
             if column in COLUMNS:
                 raise ValueError(f"{column} cannot be a covariate: it is a column of the series; give it another name")
-            if columns.count(column) > 1:
+            if declared[column] > 1:
                 raise ValueError(f"the covariate {column} is declared twice: name it as static, past or future")
-        stray = [column for column in self.categorical if column not in columns]
+        stray = [column for column in self.categorical if column not in declared]
         if stray:
             raise ValueError(f"{stray[0]} is called categorical and no covariate: declare it static, past or future")
         if ("holiday" in self.calendar) != (self.country is not None):

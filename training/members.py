@@ -74,10 +74,10 @@ class ModelFit:
         """Named and seeded by its place among those that are fitted as long, whatever else the model has."""
         plan = self.plan
         shares = plan.fit.shares or (1.0,) * len(plan.model.members)
-        share, place = shares[number], shares[:number].count(shares[number])
-        steps = plan.fit.steps_of(share)
+        lengths = [plan.fit.steps_of(share) for share in shares]  # two shares of very few steps may be as long
+        steps, place = lengths[number], lengths[:number].count(lengths[number])
         name = f"{steps}-step {self.name}" if plan.fit.shares else self.name
-        if shares.count(share) > 1:
+        if lengths.count(steps) > 1:
             name = f"{name} {place + 1}"
         model = plan.model.model_copy(update={"members": (plan.model.members[number],)})
         own = with_fit(plan, {"seed": plan.fit.seed + place, "steps": steps, "shares": ()})

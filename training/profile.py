@@ -92,9 +92,10 @@ def _counted(values: FloatArray) -> tuple[int, int, int]:
 
 
 def _seasonal_skill(panel: Panel, horizon: int) -> float | None:
-    """Whether the last season tells more of what comes than the last value does, on origins before the held-out end.
+    """Whether the last season tells more of what comes than the last value does, on origins before the last horizon.
 
-    Over one season at most: farther ahead neither tells anything of a random walk, and they come out alike.
+    Over one season at most: farther ahead neither tells anything of a random walk, and they come out alike. Earlier
+    windows of a backtest may be among the origins: what is read off them is one choice of two, by naive methods alone.
     """
     if panel.freq.season == 1:
         return None
@@ -102,7 +103,7 @@ def _seasonal_skill(panel: Panel, horizon: int) -> float | None:
     chosen = np.random.default_rng(0).permutation(panel.n_series)[:_SAMPLE]
     origins = max(_FEWEST_ORIGINS, -(-_WINDOWS // len(chosen)))
     begin, end = (np.tile(bound[chosen], origins) for bound in (panel.offsets[:-1], panel.offsets[1:]))
-    horizons_back = np.arange(2, 2 + origins)  # the last horizon is left to the backtest
+    horizons_back = np.arange(2, 2 + origins)  # the last horizon is left out
     origin = end - np.repeat(horizons_back, len(chosen)) * horizon
     scale = np.tile(metrics.seasonal_errors(panel, 1)[chosen], origins)
     usable = (origin - begin > season) & (scale > 0)

@@ -28,6 +28,7 @@ from training.request import TrainRequest
 from training.settings import TrainingSettings
 from training.tracking import JOB_TAG, Run, fit_names
 
+_PLAN_TAG = "forecaster.plan"
 _TARGET_LENGTH = 200  # of its name, as a part of a metric's
 
 
@@ -116,14 +117,18 @@ def _per_series(evaluation: Evaluation) -> pa.Table:
     return pa.table(columns)
 
 
-def register(run: Run, request: TrainRequest, directory: Path, panel: Panel, model: ModelSettings) -> int:
-    """Log the model directory to the run and register it; once for each run, however often a job is attempted."""
+def register(run: Run, request: TrainRequest, directory: Path, panel: Panel, model: ModelSettings, plan: str) -> int:
+    """Log the model directory to the run and register it; once for each run, however often a job is attempted, unless
+    an earlier attempt had another plan: its version is another model."""
+    own = hashlib.sha256(plan.encode()).hexdigest()[:16]
     found = run.client.search_model_versions(f"name = '{request.name}' and run_id = '{run.run_id}'")
-    if found:
-        return max(int(version.version) for version in found)
+    # Without the tag: the attempt ended before it could write it.
+    if same := [int(one.version) for one in found if one.tags.get(_PLAN_TAG, own) == own]:
+        return max(same)
     with quiet("forecaster.pyfunc"):  # what a forecast of the made-up example warns of is nobody's
         info = _log_model(run, request, directory, panel, model)
     version = int(info.registered_model_version)
+    run.client.set_model_version_tag(request.name, str(version), _PLAN_TAG, own)
     if request.job_id:
         run.client.set_model_version_tag(request.name, str(version), JOB_TAG, request.job_id)
     return version

@@ -164,15 +164,19 @@ def _keep_plan(task: _Task) -> None:
 
     So it is with a new release, or when the model to start from is another by now.
     """
-    began = "" if task.start.info is None else task.start.info.created_at
-    told = (version("forecaster"), VERSION, CHECKPOINTS, began, task.plan.model_dump_json())
-    kept, plan = task.work / _PLAN, "\n".join(map(str, told))
+    kept, plan = task.work / _PLAN, _told(task)
     begun = any(task.work.iterdir())
     if begun and not (kept.exists() and kept.read_text(encoding="utf-8") == plan):
         task.reporter.say("other settings than in the attempt before: beginning anew")
         shutil.rmtree(task.work)
         task.work.mkdir()
     kept.write_text(plan, encoding="utf-8")
+
+
+def _told(task: _Task) -> str:
+    """All that what is kept of an attempt depends on."""
+    began = "" if task.start.info is None else task.start.info.created_at
+    return "\n".join(map(str, (version("forecaster"), VERSION, CHECKPOINTS, began, task.plan.model_dump_json())))
 
 
 def _begin(task: _Task, held_out: int) -> ModelInfo:
@@ -186,6 +190,7 @@ def _begin(task: _Task, held_out: int) -> ModelInfo:
     if task.start.info is not None:  # what the model to start from has seen, this one has too
         last = max(last, int(task.start.info.data.get("last_ordinal", last)))
     data = {**task.profile.model_dump(), "digest": digest, "last_ordinal": last, "held_out": held_out}
+    data["integer"] = task.panel.integer
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return ModelInfo(name=request.name, settings=plan.model, created_at=now, data=data)
 
@@ -202,7 +207,7 @@ def _publish(task: _Task, made: _Made) -> tuple[int, champion.Verdict]:
         made.plan.model.quantiles,
     )  # fmt: skip
     verdict = judge()
-    version = publishing.register(run, request, made.directory, task.panel, made.plan.model)
+    version = publishing.register(run, request, made.directory, task.panel, made.plan.model, _told(task))
     while not champion.holds(verdict, run.client, request.name):  # an upload takes its time, and so does judging anew
         verdict = judge()
     champion.settle(run.client, request.name, version, verdict)

@@ -9,7 +9,8 @@ import numpy as np
 import orjson
 from fastapi import APIRouter, Request, Response
 
-from forecaster.anomalies import Judged, has_seen_some, judge, windows_of
+from forecaster.anomalies import Judged, judge, windows_of
+from forecaster.backtest import has_seen_some
 from forecaster.errors import InputError
 from forecaster.panel import Panel
 from forecaster.paths import ROLLED_PATHS
@@ -89,7 +90,7 @@ def _anomalies(asked: AnomalyRequest, given: Histories, model: ServedModel, part
     except InputError as error:
         raise given.place(error) from error
     warnings = [*panel.notes, *_notes(given, model)]
-    if has_seen_some(predictor, panel, last):
+    if has_seen_some(predictor.info, panel, last):
         warnings.append("the model was trained on some of these points: it may find them more usual than they were")
     unknown = sum(int(np.isnan(one.median).sum()) for one in found)
     if unknown:

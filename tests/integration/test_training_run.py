@@ -296,12 +296,17 @@ def test_a_run_whose_intervals_did_not_hold_says_so_and_so_does_each_forecast(
     assert told in served.predict(panel, levels=[95]).warnings[0]
 
 
-def test_a_job_tried_twice_is_one_run_and_one_version(settings: StoreSettings, tmp_path: Path) -> None:
-    results = [train(request("twice", job_id="abc", work=tmp_path / "job"), settings) for _ in range(2)]
+def test_a_job_tried_twice_is_one_run_and_one_version_unless_it_is_planned_otherwise(
+    settings: StoreSettings, tmp_path: Path
+) -> None:
+    asked = request("twice", job_id="abc", work=tmp_path / "job")
+    results = [train(asked, settings) for _ in range(2)]
     assert results[0].run_id == results[1].run_id
     assert results[0].version == results[1].version == 1
     tracking = MlflowClient(settings.tracking_uri)
     assert len(tracking.search_model_versions("name = 'twice'")) == 1
+    other = train(asked.model_copy(update={"changes": {**QUICK, "network.width": 24}}), settings)
+    assert (other.run_id, other.version) == (results[0].run_id, 2)
 
 
 def test_a_further_attempt_with_other_settings_begins_anew(

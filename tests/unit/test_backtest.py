@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from forecaster.backtest import backtest_windows, evaluate, has_seen, held_out_steps, score_points
+from forecaster.backtest import backtest_windows, evaluate, has_seen, has_seen_some, held_out_steps, score_points
 from forecaster.baselines import seasonal_naive, theta
 from forecaster.errors import ForecasterError, InputError
 from forecaster.predictor import ModelInfo
@@ -139,3 +139,14 @@ def test_a_series_that_ended_early_has_held_out_its_own_last_steps() -> None:
     assert seen(100, 9, (100, 80), plan)
     assert seen(100, 0, (100, 80), plan)
     assert seen(100, 10, (80, 80), plan)  # an older cut of it: it did see these
+
+
+def test_steps_that_are_counted_otherwise_are_taken_for_seen() -> None:
+    panel = make_panel()
+    windows = backtest_windows(panel, horizon=10, windows=1, step=1, season=1)
+    before = {"last_ordinal": int(panel.start.min()) - 1}
+    for same in (True, False):
+        data = {**before, "integer": panel.integer if same else not panel.integer}
+        info = ModelInfo(name="m", settings=model_settings(), data=data)
+        assert has_seen(info, windows) is not same
+        assert has_seen_some(info, panel, 5) is not same

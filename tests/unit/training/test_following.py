@@ -180,6 +180,7 @@ def test_a_distribution_of_counts_brings_what_it_needs() -> None:
         ({"network.head": "negative_binomial", "fit.correction": 0.5}, "has no linear forecast"),
         ({"fit.shares": [0.5], "fit.shorter": [0.5]}, "fit.shares says how long each member is fitted"),
         ({"network.segment": 400}, "field 'network': segment 400 is longer than context 336; change one of them"),
+        ({"network.season": 500}, "field 'network': season 500 is longer than context 336; change one of them"),
     ],
 )
 def test_what_cannot_be_is_told_by_the_names_that_a_person_gives(changes: dict[str, Any], told: str) -> None:
