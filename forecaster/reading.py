@@ -27,6 +27,7 @@ from forecaster.panel import Covariates, FloatArray, Panel
 from forecaster.settings import COLUMNS, CovariateSettings, RowSettings
 from forecaster.sources import Source, open_source
 
+_NAMED = 5  # of the columns that are not used
 _WHOLE_STEP = 0.5  # of a series' usual rows in a step: with fewer its last one may not be over
 _EMPTY_GRID_FACTOR = 50  # a grid with this many times more steps than rows is a wrong `freq`, not gaps
 
@@ -329,5 +330,8 @@ def _name_of_row(layout: _Layout, series: IntArray, row: int) -> Any:
 
 def _unused(opened: Source, declared: CovariateSettings) -> tuple[str, ...]:
     used = (*COLUMNS[:2], *declared.values, *declared.columns)
-    unused = [column for column in opened.columns if column not in used]
-    return tuple(f"column {column!r} is not used by this model" for column in unused)
+    unused = [repr(column) for column in opened.columns if column not in used]
+    if len(unused) < 2:
+        return tuple(f"column {column} is not used by this model" for column in unused)
+    others = f" and {len(unused) - _NAMED} others" if len(unused) > _NAMED else ""
+    return (f"columns {', '.join(unused[:_NAMED])}{others} are not used by this model",)

@@ -108,6 +108,7 @@ def _read_arrow(body: bytes) -> pa.Table:
     _check_bytes(unpacked_bytes(pa.py_buffer(body)))
     batches, rows = [], 0
     with pa.ipc.open_stream(pa.py_buffer(body)) as reader:
+        _check_columns(len(reader.schema))
         for batch in reader:
             rows += batch.num_rows
             _check_rows(rows)
@@ -161,6 +162,7 @@ def _lengths(texts: pa.Array) -> pa.Array:
 def _read_csv(body: bytes) -> pa.Table:
     # All of it as text: a cell that is no date or number can then be named with its series.
     with pyarrow.csv.open_csv(pa.BufferReader(body), parse_options=_QUOTED) as opened:
+        _check_columns(len(opened.schema))
         types = {field.name: pa.string() for field in opened.schema if not pa.types.is_binary(field.type)}
     blank = pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=["", "null", "NULL"])
     # In one block, whose end no quoted line break can be taken for.

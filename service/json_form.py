@@ -32,6 +32,7 @@ MEDIA_TYPE = "application/json"
 Request = TypeVar("Request", bound=SeriesRequest)
 _MOST_COMMAS = 5_000_000
 _MOST_BRACKETS = 25 * MOST_SERIES
+_MOST_MISTAKES = 10_000
 _FIELDS = {"y": "values", "ds": "timestamps", "unique_id": "id"}
 _MENDS = {
     "finite_number": "give a finite number, or null where a value is missing",
@@ -253,6 +254,8 @@ def _check_weight(body: bytes) -> None:
 
 
 def _refusal(error: ValidationError, body: bytes) -> InvalidJson | InvalidRequest:
+    if error.error_count() > _MOST_MISTAKES:  # unknown keys, most likely: each would be described before all are cut
+        return InvalidRequest([{"pointer": "", "message": f"there are {error.error_count()} mistakes in the body"}])
     found = error.errors(include_url=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         return InvalidJson(f"the body is not JSON: {found[0]['ctx']['error']}")

@@ -15,6 +15,7 @@ from service.engines import ServedModel, ServedModels, use_one_core, warm_up
 from service.follower import Follower
 from service.registry import RegisteredModel, Registry, Version
 
+_LOOK_SECONDS, _LOOK_PATIENCE = 15.0, 2.0  # how long a version is taken for what it was, and how long a look may take
 _FAILURE_SECONDS = 30.0  # how long a version that could not be loaded is not tried again
 _MOST_FAILURES = 1000
 
@@ -89,7 +90,9 @@ class Resolver:
 class OtherVersions:
     """Versions that are not champions: at most `limit` of them loaded, the one unused for longest goes first.
 
-    Requests for a version that is being loaded wait for that one loading. Used on the event loop only.
+    Requests for a version that is being loaded wait for that one loading. One that was loaded before is looked up again
+    from time to time: it may have been deleted, or be another since the registry was made anew. Used on the event loop
+    only.
     """
 
     def __init__(self, registry: Registry, cache: ModelCache, limit: int) -> None:
@@ -97,6 +100,8 @@ class OtherVersions:
         self._cache = cache
         self._limit = limit
         self._loaded: OrderedDict[Key, ServedModel] = OrderedDict()
+        self._looked: dict[Key, float] = {}  # when each of them was last found in the registry
+        self._looking: set[asyncio.Task[None]] = set()
         self._loading: dict[Key, asyncio.Task[ServedModel]] = {}
         self._failed: OrderedDict[Key, tuple[float, ForecasterError]] = OrderedDict()
         # One at a time: each holds a second copy of a model for a moment.
@@ -105,12 +110,34 @@ class OtherVersions:
     async def get(self, name: str, version: int) -> ServedModel:
         key = (name, version)
         if key in self._loaded:
+            await self._look_again(key)
+        if key in self._loaded:
             self._loaded.move_to_end(key)
             return self._loaded[key]
         self._raise_recent_failure(key)
         if key not in self._loading:
             self._loading[key] = asyncio.create_task(self._load(key))
         return await asyncio.shield(self._loading[key])  # a client that leaves does not end what others wait for
+
+    async def _look_again(self, key: Key) -> None:
+        """Drop what is no longer what is registered. A registry that is away, or slow, takes nothing away."""
+        if time.monotonic() - self._looked[key] < _LOOK_SECONDS:
+            return
+        self._looked[key] = time.monotonic()
+        task = asyncio.create_task(self._look(key))
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
+        await asyncio.wait({task}, timeout=_LOOK_PATIENCE)
+
+    async def _look(self, key: Key) -> None:
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(self._executor, self._registry.version, *key)
+        except NotFound:
+            found = None
+        except ForecasterError:
+            return
+        if key in self._loaded and self._loaded[key].version != found:
+            del self._loaded[key], self._looked[key]
 
     @property
     def loaded(self) -> list[ServedModel]:
@@ -131,8 +158,10 @@ class OtherVersions:
         finally:
             del self._loading[key]
         model = self._loaded[key] = ServedModel(version, predictor)
+        self._looked[key] = time.monotonic()
         if len(self._loaded) > self._limit:
-            _, oldest = self._loaded.popitem(last=False)
+            gone, oldest = self._loaded.popitem(last=False)
+            del self._looked[gone]
             await loop.run_in_executor(self._executor, self._cache.drop, oldest.version)
         return model
 

@@ -32,6 +32,7 @@ class Parts:
     follower: Follower
     resolver: Resolver
     threads: ForecastThreads
+    explainers: ForecastThreads
     cache: ModelCache
     registry: Registry
     registry_threads: RegistryThreads
@@ -48,6 +49,7 @@ def running_parts(settings: ServiceSettings, metrics: Metrics) -> Iterator[Parts
     follower = Follower(registry, cache, served, settings.poll_seconds)
     others = OtherVersions(registry, cache, settings.max_models)
     threads = ForecastThreads(settings.threads, settings.queue_limit, settings.max_body_bytes * _BODIES_IN_MEMORY)
+    explainers = ForecastThreads(1, settings.queue_limit, settings.max_body_bytes * _BODIES_IN_MEMORY)
     metrics.watch(served, follower, threads)
     follower.start()
     try:
@@ -59,6 +61,7 @@ def running_parts(settings: ServiceSettings, metrics: Metrics) -> Iterator[Parts
             follower=follower,
             resolver=Resolver(served, follower, others, settings.default_model),
             threads=threads,
+            explainers=explainers,
             cache=cache,
             registry=registry,
             registry_threads=registry_threads,
@@ -67,7 +70,7 @@ def running_parts(settings: ServiceSettings, metrics: Metrics) -> Iterator[Parts
         )
     finally:
         follower.stop()
-        for executor in (threads, others, registry_threads):
+        for executor in (threads, explainers, others, registry_threads):
             executor.close()
         engine.dispose()
 

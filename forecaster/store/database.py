@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Double, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, IntegrityError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -124,6 +124,8 @@ def _begin(connection: Connection) -> None:
 def _reachable() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+    except (IntegrityError, DataError):  # of what was to be written, not of the database
+        raise
+    except (DatabaseError, InterfaceError, PoolTimeoutError) as error:  # away, damaged, or it gives no right to use it
         reason = first_line(getattr(error, "orig", error))
         raise Unavailable(f"the job database cannot be used now: {reason}") from error

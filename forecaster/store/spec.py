@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from forecaster.errors import InputError
 from forecaster.frequency import LARGEST_SEASON, Frequency
@@ -47,6 +56,7 @@ def _storable(text: str) -> str:
 
 Text = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_storable)]
 Column = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_storable)]
+Columns = Annotated[tuple[Column, ...], FailFast(), Field(max_length=1000)]
 Scalar = bool | int | float | Text | None
 
 
@@ -76,19 +86,19 @@ class JobSpec(BaseModel):
     resample: Aggregation | None = None
     """What the rows within one step give, whatever their timestamps; for data finer than `freq`, and irregular data."""
 
-    targets: tuple[Column, ...] = ()
+    targets: Columns = ()
     """Columns to forecast in place of `y`."""
 
-    static: tuple[Column, ...] = ()
+    static: Columns = ()
     """Covariates with one value for each series."""
 
-    past: tuple[Column, ...] = ()
+    past: Columns = ()
     """Covariates known up to the present only."""
 
-    future: tuple[Column, ...] = ()
+    future: Columns = ()
     """Covariates known beforehand: a forecast needs them for each step of its horizon."""
 
-    categorical: tuple[Column, ...] = ()
+    categorical: Columns = ()
     """Covariates whose numbers are names; those of text are anyway."""
 
     calendar: bool = False

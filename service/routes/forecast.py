@@ -31,24 +31,29 @@ async def forecast(request: Request, parts: Needs, parameters: Annotated[Forecas
     """
     given = content_type(request)
     given = _OTHER_NAMES.get(given, given)
+    if given not in _OFFERS:
+        raise UnsupportedMedia(f"the body is {given[:80]!r}; send {', '.join(_OFFERS)}")
     wanted = best_of(request.headers.get("accept", ""), sorted(_OFFERS, key=lambda offer: offer != given))
     body = await request.body()
-    question = await _read(given, parameters, body, parts)
-    model = await parts.resolver.resolve(question.model)
+    read: Callable[[], Question]
+    if given == json_form.MEDIA_TYPE:
+        _check_no_query(parameters)
+        question = await _read(body, parts)
+        model, read = await parts.resolver.resolve(question.model), lambda: question
+    else:
+        # Unpacked, a table may be a hundred times its body: so it is read where it is answered, and no more of them are
+        # in memory than there are threads.
+        model = await parts.resolver.resolve(parameters.model)
+        read = partial(columnar.parse, given, parameters, body)
     most_points = parts.settings.max_forecast_points
-    response, count = await parts.threads.run(lambda: _respond(answer(question, model, most_points), wanted), len(body))
+    response, count = await parts.threads.run(lambda: _respond(answer(read(), model, most_points), wanted), len(body))
     parts.metrics.forecasts.labels(model.name, str(model.version.version)).inc(count)
     return response
 
 
-async def _read(media_type: str, parameters: ForecastParameters, body: bytes, parts: Parts) -> Question:
-    if media_type == json_form.MEDIA_TYPE:
-        _check_no_query(parameters)
-        parse: Callable[[], Question] = partial(json_form.parse, body)
-        return parse() if len(body) <= _SMALL else await parts.threads.run(parse, len(body))
-    if media_type not in _OFFERS:
-        raise UnsupportedMedia(f"the body is {media_type[:80]!r}; send {', '.join(_OFFERS)}")
-    return await parts.threads.run(partial(columnar.parse, media_type, parameters, body), len(body))
+async def _read(body: bytes, parts: Parts) -> Question:
+    parse: Callable[[], Question] = partial(json_form.parse, body)
+    return parse() if len(body) <= _SMALL else await parts.threads.run(parse, len(body))
 
 
 def _check_no_query(parameters: ForecastParameters) -> None:

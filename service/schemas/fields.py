@@ -38,7 +38,10 @@ Start = Annotated[
     Annotated[str, Field(max_length=64)] | INT64 | None,
     _or_say("give a timestamp such as 2024-01-31T12:00:00, or a whole step"),
 ]
-Timestamps = Annotated[list[str] | list[INT64] | None, _or_say("give a list of timestamps, or one of whole steps")]
+Timestamps = Annotated[
+    Annotated[list[str], Field(fail_fast=True)] | Annotated[list[INT64], Field(fail_fast=True)] | None,
+    _or_say("give a list of timestamps, or one of whole steps"),
+]
 Values = Annotated[list[float | None], FailFast(), Field(max_length=MOST_VALUES)]
 Column = Annotated[str, Field(min_length=1, max_length=256)]
 Known = Annotated[

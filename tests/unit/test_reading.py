@@ -126,7 +126,7 @@ def test_a_column_that_nobody_asked_for_may_hold_anything(tmp_path: Path) -> Non
     (tmp_path / "a.csv").write_text(text)
     panel = read_panel(str(tmp_path / "a.csv"), "h")
     assert len(panel.values) == rows
-    assert len(panel.notes) == 2
+    assert panel.notes == ("columns 'event', 'promo' are not used by this model",)
 
 
 @pytest.mark.parametrize(
@@ -174,6 +174,9 @@ def test_text_of_polars_is_read_as_any_text() -> None:
 
 def test_columns_that_are_not_used_are_told() -> None:
     assert read_panel(FRAME.assign(price=1.0), "D").notes == ("column 'price' is not used by this model",)
+    more = FRAME.assign(**{f"c{number}": 1.0 for number in range(7)})
+    (note,) = read_panel(more, "D").notes
+    assert note == "columns 'c0', 'c1', 'c2', 'c3', 'c4' and 2 others are not used by this model"
 
 
 def rows(**changes: Any) -> pd.DataFrame:

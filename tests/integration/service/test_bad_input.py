@@ -159,6 +159,12 @@ def test_one_mistake_in_every_value_is_told_once_for_the_series(client: httpx.Cl
     assert len(json.dumps(document)) < 1000
 
 
+def test_very_many_mistakes_are_counted_rather_than_described(client: httpx.Client) -> None:
+    document = refused(client, {**series(), **{f"x{number}": 1 for number in range(20_000)}})
+    assert "there are 20000 mistakes in the body" in document["detail"]
+    assert len(document["errors"]) == 1
+
+
 def test_the_input_is_not_echoed(client: httpx.Client) -> None:
     document = refused(client, series(values=["s3cret" * 1000]))
     assert "s3cret" not in json.dumps(document)

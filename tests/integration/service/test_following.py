@@ -215,6 +215,20 @@ def test_other_versions_and_aliases_are_loaded_when_asked_for(mlflow: MlflowServ
     assert "challenger" in client.post("/v1/forecast", json={**ONE, "model": "m@nobody"}).json()["detail"]
 
 
+def test_a_loaded_version_that_is_deleted_is_answered_no_more(
+    mlflow: MlflowServer, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(2):
+        mlflow.register("m", make_predictor("m", seed=seed), champion=seed == 0)
+    client = serve(tracking_uri=mlflow.uri)
+    wait_until(lambda: version(client) == 1)
+    assert version(client, "m/2") == 2
+    mlflow.client.delete_model_version("m", "2")
+    assert version(client, "m/2") == 2  # it was looked up a moment ago
+    monkeypatch.setattr("service.resolver._LOOK_SECONDS", 0.0)
+    assert client.post("/v1/forecast", json={**ONE, "model": "m/2"}).status_code == 404
+
+
 def test_a_version_is_promoted_and_rolled_back(mlflow: MlflowServer, serve: Serve) -> None:
     for seed in range(2):
         mlflow.register("m", make_predictor("m", seed=seed), champion=seed == 0)

@@ -152,7 +152,14 @@ def test_keys_guard_everything_but_health(tmp_path: Path, toy: Predictor, serve:
     keep_copy(tmp_path, toy)
     client = serve(api_keys="first-key, second-key")
     wait_until(lambda: is_ready(client))
-    guarded = [("POST", "/v1/forecast"), ("GET", "/v1/models"), ("GET", "/v1/datasets"), ("GET", "/v1/training-jobs")]
+    described = client.get("/openapi.json", headers={"X-API-Key": "first-key"}).json()["paths"]
+    guarded = [
+        (method.upper(), path.replace("{", "").replace("}", ""))
+        for path, methods in described.items()
+        for method in methods
+        if not path.startswith("/healthz")
+    ]
+    assert len(guarded) > 15
     for method, path in [*guarded, ("GET", "/metrics")]:
         response = client.request(method, path)
         assert response.status_code == 401, path

@@ -75,6 +75,7 @@ def test_spec_survives_json(more: dict[str, Any]) -> None:
         ("warm_start", "m@"),
         ("warm_start", "m/../n"),
         ("seed", -1),
+        ("static", [f"column {number}" for number in range(1001)]),
         ("settings", {"a..b": 1}),
         ("settings", {"a": {"b": 1}}),
         ("settings", {"a": float("nan")}),
