@@ -56,3 +56,11 @@ def test_unusable_file_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="unable to open database file"):
         JobStore(engine).list()
     engine.dispose()
+
+
+def test_damaged_file_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "jobs.db").write_bytes(b"this is no database. " * 500)
+    engine = connect(f"sqlite:///{tmp_path / 'jobs.db'}")
+    with pytest.raises(Unavailable, match="not a database"):
+        JobStore(engine).list()
+    engine.dispose()
