@@ -21,7 +21,6 @@ from training.evaluation import Evaluation
 INK, _FORECAST, _GRID = "#1f2933", "#0b6fa4", "#d9dee3"
 _BANDS = ((0.025, 0.975, 0.18), (0.1, 0.9, 0.30))  # lower, upper, opacity
 _SHOWN_HORIZONS = 4
-_LEFT, _RIGHT, _BOTTOM = 0.9, 0.2, 0.6  # inches of a margin: labels of seven digits, and what an axis shows
 COLOURS = (_FORECAST, "#c2570c", "#147d64", "#a23b72", "#6b4fa0", INK)  # told apart by colour-blind people too
 
 
@@ -32,15 +31,14 @@ def draw_forecasts(evaluation: Evaluation, quantiles: tuple[float, ...], path: P
     if not len(order):
         return
     chosen = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
-    figure = Figure(figsize=(10, 9))
+    figure = Figure(figsize=(10, 9), layout="constrained")
     for axes, (name, row) in zip(figure.subplots(3, 1), chosen.items(), strict=True):
         _forecast(axes, evaluation, quantiles, int(row))
         series = evaluation.windows.panel.label(int(evaluation.windows.series[row]))
         axes.set_title(f"{name}: {series}, MASE {score[row]:.2f}", loc="left", fontsize=11, parse_math=False)
     # Outside the panels: inside one, it would hide what it explains.
     handles = figure.get_axes()[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="upper right", fontsize=9, frameon=False, ncols=4)
-    keep_margins(figure, top=0.7, between=0.6)
+    figure.legend(*handles, loc="outside upper right", fontsize=9, frameon=False, ncols=4)
     figure.savefig(path, dpi=110)
 
 
@@ -72,7 +70,7 @@ def draw_calibration(evaluation: Evaluation, quantiles: tuple[float, ...], path:
     truth = evaluation.windows.truth[:, :, None]
     known = ~np.isnan(truth[..., 0])
     below = np.where(known[..., None], truth <= evaluation.quantiles, False).sum((0, 1)) / max(1, known.sum())
-    figure = Figure(figsize=(5, 5))
+    figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":", label="perfect")
     axes.plot(quantiles, below, color=_FORECAST, marker="o", markersize=4, label="this model")
@@ -80,25 +78,23 @@ def draw_calibration(evaluation: Evaluation, quantiles: tuple[float, ...], path:
     axes.set_title("Calibration on held-out origins", loc="left", fontsize=11)
     axes.legend(frameon=False, loc="upper left")
     clean(axes)
-    keep_margins(figure)
     figure.savefig(path, dpi=110)
 
 
 def draw_error_by_step(model: FloatArray, path: Path) -> None:
     """Scaled absolute error against the step of the horizon."""
-    figure = Figure(figsize=(8, 3.2))
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
     axes = figure.subplots()
     axes.plot(np.arange(1, len(model) + 1), model, color=_FORECAST)
     axes.set(xlabel="step of the horizon", ylabel="scaled absolute error", ylim=(0, None))
     axes.set_title("Error on held-out origins", loc="left", fontsize=11)
     clean(axes)
-    keep_margins(figure)
     figure.savefig(path, dpi=110)
 
 
 def draw_comparison(cells: Sequence[CellSummary], path: Path) -> None:
     """Accuracy against the time that a fit takes: a point for each cell, bars of one standard deviation over seeds."""
-    figure = Figure(figsize=(7, 4.5))
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     for rank, cell in enumerate(sorted(cells, key=lambda cell: cell.seconds)):
         colour = COLOURS[rank % len(COLOURS)]
@@ -113,22 +109,7 @@ def draw_comparison(cells: Sequence[CellSummary], path: Path) -> None:
     axes.set(xlabel="seconds of a fit, one thread", ylabel="MASE on held-out origins (lower is better)")
     axes.set_title("Accuracy against training time", loc="left", fontsize=11)
     clean(axes)
-    keep_margins(figure)
     figure.savefig(path, dpi=110)
-
-
-def keep_margins(figure: Figure, *, top: float = 0.4, between: float = 0.0) -> None:
-    """Inches around the axes, and between the rows of them.
-
-    A layout that measures all labels takes as long as the rest of a picture, and a training makes four.
-    """
-    width, height = figure.get_size_inches()
-    rows = max(1, len(figure.get_axes()))
-    inside = (height - top - _BOTTOM - (rows - 1) * between) / rows
-    figure.subplots_adjust(
-        left=_LEFT / width, right=1 - _RIGHT / width, bottom=_BOTTOM / height, top=1 - top / height,
-        hspace=between / inside,
-    )  # fmt: skip
 
 
 def clean(axes: Axes) -> None:

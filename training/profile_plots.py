@@ -20,12 +20,13 @@ _SAMPLE, _MOST_SEASONS = 500, 200
 
 def draw_profile(panel: Panel) -> bytes:
     """A PNG."""
-    figure = Figure(figsize=(11, 7.5))
-    grid = figure.add_gridspec(2, 2, left=0.07, right=0.98, bottom=0.075, top=0.96, wspace=0.17, hspace=0.25)
-    examples = grid[0, 0].subgridspec(_SHOWN_SERIES, 1, hspace=0.65)
-    for row, series in enumerate(_telling(panel)):
-        _example(figure.add_subplot(examples[row]), panel, series, COLOURS[row])
-    for draw, place in ((_lengths, grid[0, 1]), (_observed, grid[1, 0]), (_season, grid[1, 1])):
+    figure = Figure(figsize=(11, 7.5), layout="constrained")
+    grid = figure.add_gridspec(2 * _SHOWN_SERIES, 2)
+    upper, lower = slice(0, _SHOWN_SERIES), slice(_SHOWN_SERIES, None)
+    chosen = _telling(panel)
+    for row, series in enumerate(chosen):
+        _example(figure.add_subplot(grid[row, 0]), panel, series, COLOURS[row])
+    for draw, place in ((_lengths, grid[upper, 1]), (_observed, grid[lower, 0]), (_season, grid[lower, 1])):
         draw(figure.add_subplot(place), panel)
     for axes in figure.get_axes():
         clean(axes)

@@ -38,7 +38,7 @@ Start = Annotated[
     Annotated[str, Field(max_length=64)] | INT64 | None,
     _or_say("give a timestamp such as 2024-01-31T12:00:00, or a whole step"),
 ]
-Timestamps = Annotated[
+Timestamps = Annotated[  # Field: FailFast() cannot be part of a union
     Annotated[list[str], Field(fail_fast=True)] | Annotated[list[INT64], Field(fail_fast=True)] | None,
     _or_say("give a list of timestamps, or one of whole steps"),
 ]
